@@ -1,0 +1,61 @@
+"""convgrad: every gradient of a convolution, on NumPy arrays. Start in `convgrad.api`."""
+
+from .api import (
+    Gradients,
+    SecondGradients,
+    backward,
+    bias_grad,
+    conv,
+    conv_transpose,
+    conv_transpose_backward,
+    conv_transpose_double_backward,
+    double_backward,
+    input_grad,
+    jvp,
+    plan,
+    weight_grad,
+)
+from .errors import (
+    AlgorithmError,
+    ArrayError,
+    ConvError,
+    DataError,
+    DTypeError,
+    MissingExtraError,
+    SettingError,
+    ShapeError,
+    TrainingError,
+)
+from .plans import Plan
+from .unfolding import col2im, im2col
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlgorithmError",
+    "ArrayError",
+    "ConvError",
+    "DTypeError",
+    "DataError",
+    "Gradients",
+    "MissingExtraError",
+    "Plan",
+    "SecondGradients",
+    "SettingError",
+    "ShapeError",
+    "TrainingError",
+    "__version__",
+    "backward",
+    "bias_grad",
+    "col2im",
+    "conv",
+    "conv_transpose",
+    "conv_transpose_backward",
+    "conv_transpose_double_backward",
+    "double_backward",
+    "im2col",
+    "input_grad",
+    "jvp",
+    "plan",
+    "weight_grad",
+]

@@ -1,0 +1,138 @@
+"""The record that each algorithm file fills in, and what an algorithm is asked and told.
+
+An algorithm is three functions, one for each map, of canonical operands: channels-first, batched
+NumPy views of the caller's memory, in native byte order, never conjugated:
+
+    forward(problem, x, w, out, epilogue)         out (N, O, *out_size)
+    input_grad(problem, w, dy, out, epilogue)     out (N, C, *in_size)
+    weight_grad(problem, x, dy, out, epilogue)    out (O, C/G, *kernel)
+
+It accumulates in `problem.wide` and hands each finished part of the result to `epilogue.store`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .geometry import Geometry
+
+DIRECTIONS = ("forward", "input_grad", "weight_grad")
+PRECISIONS = ("strict", "standard", "fast")
+WIDE = {"float16": np.dtype(np.float32), "bfloat16": np.dtype(np.float32)}
+UNIT_ROUNDOFF = {
+    "float16": 2.0**-11,
+    "bfloat16": 2.0**-8,
+    "float32": 2.0**-24,
+    "float64": 2.0**-53,
+    "complex64": 2.0**-24,
+    "complex128": 2.0**-53,
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One map of one geometry, and the conditions an algorithm has to meet."""
+
+    direction: str
+    geometry: Geometry
+    dtype: np.dtype[Any]
+    precision: str = "standard"
+    max_scratch: int | None = None
+
+    @property
+    def wide(self) -> np.dtype[Any]:
+        """The accumulator's dtype: float32 for the half types, else the dtype itself."""
+        return WIDE.get(self.dtype.name, self.dtype)
+
+    @property
+    def flops(self) -> int:
+        """Real additions and multiplications of the plain sums."""
+        return (8 if self.dtype.kind == "c" else 2) * self.geometry.macs
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What is done with a map's result r on its way out: out = scale·r + bias (+ out)."""
+
+    scale: float = 1.0
+    accumulate: bool = False
+    bias: np.ndarray | None = None
+
+    def store(self, out: np.ndarray, result: np.ndarray, bias_axis: int | None = None) -> None:
+        """Write `result` (in the wide dtype) into `out` with one rounding at the end.
+
+        The bias runs along `bias_axis` of result; without one, result has no channels.
+        """
+        if self.scale != 1:
+            result = result * float(self.scale)
+        if self.bias is not None and bias_axis is not None:
+            lined_up = (-1,) + (1,) * (result.ndim - 1 - bias_axis)
+            result = result + self.bias.astype(result.dtype).reshape(lined_up)
+        if self.accumulate:
+            result = result + out.astype(result.dtype, copy=False)
+        out[...] = result
+
+
+@dataclass(frozen=True)
+class ErrorBound:
+    """|computed − exact| ≤ factor · scale, for every number of the result.
+
+    scale "terms": Σ|a||b| of that number. scale "largest": n·max|a|·max|b| with n the number of
+    terms, for algorithms that mix the terms of many numbers (FFT, Winograd).
+    """
+
+    factor: float
+    scale: str
+
+    def __str__(self) -> str:
+        unit = {"terms": "Σ|a||b|", "largest": "n·max|a|·max|b|"}[self.scale]
+        return f"|error| ≤ {self.factor:.2g} · {unit}"
+
+
+def plain_sum_bound(problem: Problem) -> ErrorBound:
+    """The bound of a sum of n products in any order: (n+1)·u, and one rounding to the dtype.
+
+    Source: Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.1.
+    """
+    terms = problem.geometry.terms(problem.direction)
+    u = UNIT_ROUNDOFF[problem.wide.name]
+    per_product = 4 if problem.dtype.kind == "c" else 1
+    rounding = UNIT_ROUNDOFF[problem.dtype.name] if problem.wide != problem.dtype else 0.0
+    return ErrorBound((terms + 1) * per_product * u + rounding, "terms")
+
+
+MapFunction = Callable[[Problem, np.ndarray, np.ndarray, np.ndarray, Epilogue], None]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to compute the three maps.
+
+    refuses(problem): why it cannot take the problem, as a sentence, or None.
+    scratch(problem): the bytes it takes beside operands and result; the least it can do with
+        where that exceeds problem.max_scratch.
+    seconds(problem): what it should take on an ordinary processor; only ratios matter.
+    error(problem): the bound that a test holds it to.
+    """
+
+    name: str
+    summary: str
+    refuses: Callable[[Problem], str | None]
+    forward: MapFunction
+    input_grad: MapFunction
+    weight_grad: MapFunction
+    scratch: Callable[[Problem], int]
+    seconds: Callable[[Problem], float]
+    error: Callable[[Problem], ErrorBound]
+
+    def run(
+        self, problem: Problem, a: np.ndarray, b: np.ndarray, out: np.ndarray, epilogue: Epilogue
+    ) -> None:
+        maps = {
+            "forward": self.forward,
+            "input_grad": self.input_grad,
+            "weight_grad": self.weight_grad,
+        }
+        maps[problem.direction](problem, a, b, out, epilogue)

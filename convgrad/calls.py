@@ -1,0 +1,387 @@
+"""A public call made canonical: its geometry, and its operands as the maps want them.
+
+Settled here once, for every public function: settings, layout, unbatched input, flip, dtypes,
+conjugation, `out`, and every message about operands that do not fit.
+"""
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from . import maps
+from .algorithm import PRECISIONS, WIDE, Epilogue
+from .arrays import Array, Kind, check_out, common_dtype, common_kind, native, to_numpy
+from .errors import ConvError, DTypeError, SettingError, ShapeError
+from .geometry import (
+    Geometry,
+    Size,
+    axis_text,
+    conv_geometry,
+    pads_text,
+    times,
+    transposed_geometry,
+)
+from .padding import check_mode
+from .rules import CONV, CONV_TRANSPOSE, Rule
+
+LAYOUTS = {
+    "channels_first": None, "channels_last": None,
+    "NCL": 1, "NCW": 1, "NLC": 1, "NWC": 1, "NCHW": 2, "NHWC": 2, "NCDHW": 3, "NDHWC": 3,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keywords of a call that choose how it is computed."""
+
+    padding_mode: str = "zeros"
+    padding_value: complex = 0
+    layout: str = "channels_first"
+    flip: bool = False
+    algorithm: str = "auto"
+    precision: str = "standard"
+    max_scratch: int | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One call's geometry and settings, and the way between the caller's arrays and the maps'.
+
+    Operands are known by the last letter of their name: x, dx, ddx, tx have the shape of x.
+    """
+
+    call: str
+    geometry: Geometry
+    settings: Settings
+    batched: bool
+
+    @property
+    def rules(self) -> dict[str, dict[str, Rule]]:
+        return CONV_TRANSPOSE if self.geometry.transposed else CONV
+
+    def canonical_shape(self, name: str) -> Size:
+        g = self.geometry
+        role = name[-1]
+        if role == "b":
+            return (g.in_channels if g.transposed else g.out_channels,)
+        if role == "w":
+            return g.w_shape
+        return g.x_shape if (role == "x") != g.transposed else g.y_shape
+
+    def shape(self, name: str) -> Size:
+        """The shape that the caller's array of this name has."""
+        shape = self.canonical_shape(name)
+        if name[-1] in "xy" and not self.batched:
+            shape = shape[1:]
+        if self.geometry.layout == "channels_last" and name[-1] != "b":
+            channel = len(shape) - self.geometry.rank - 1
+            shape = (*shape[:channel], *shape[channel + 1 :], shape[channel])
+        return shape
+
+    def view(self, name: str, array: np.ndarray) -> np.ndarray:
+        """The caller's array as the maps see it: channels first, batched, unflipped; a view."""
+        if self.geometry.layout == "channels_last" and name[-1] != "b":
+            array = np.moveaxis(array, -1, array.ndim - 1 - self.geometry.rank)
+        if name[-1] == "w" and self.settings.flip:
+            array = np.flip(array, axis=tuple(range(-self.geometry.rank, 0)))
+        return array if self.batched or name[-1] not in "xy" else array[None]
+
+    def check(self, operands: dict[str, np.ndarray]) -> None:
+        """Raise ShapeError unless every operand has the shape this geometry needs."""
+        for name, array in operands.items():
+            if array.shape != self.shape(name):
+                raise ShapeError(f"{self.call}: {self._mismatch(name, array.shape)}")
+
+    def _mismatch(self, name: str, shape: Size) -> str:
+        need = self.shape(name)
+        if name[-1] == "b":
+            return f"{name} is {shape}, but needs one number for each output channel, {need}"
+        if name[-1] in "xw":
+            return f"{name} is {shape}, but {name[-1]} is {need}; they must agree"
+        g = self.geometry
+        return (
+            f"{name} is {shape}, but x {self.shape('x')} with a {times(g.kernel)} kernel, "
+            f"stride {axis_text(g.stride)}, padding {pads_text(g.pads)} and dilation "
+            f"{axis_text(g.dilation)} has output {need}; {self._remedy(shape)}"
+        )
+
+    def _remedy(self, shape: Size) -> str:
+        """What the caller may have meant: another padding or stride that gives this dy."""
+        g = self.geometry
+        lead = len(shape) - g.rank - (self.geometry.layout == "channels_last")
+        size = shape[lead : lead + g.rank]
+        if not g.transposed and len(shape) == len(self.shape("y")):
+            for padding in range(max(g.extent)):
+                if size == _out_size(g, g.stride, padding):
+                    return f"pass padding={padding}, or the dy of this forward"
+            for stride in range(1, 5):
+                if size == _out_size(g, (stride,) * g.rank, None):
+                    return f"pass stride={stride}, or the dy of this forward"
+        return "pass the dy of this forward"
+
+    def evaluate(
+        self,
+        group: str,
+        result: str,
+        operands: dict[str, np.ndarray],
+        bias: np.ndarray | None = None,
+        out: np.ndarray | None = None,
+        scale: float = 1.0,
+        accumulate: bool = False,
+        per_sample: bool = False,
+    ) -> np.ndarray:
+        """Sum the terms of a rule whose operands are there, into `out` or a new array."""
+        dtype = next(iter(operands.values())).dtype
+        terms = [
+            t
+            for t in self.rules[group][result]
+            if t.first.rstrip("*") in operands and t.second.rstrip("*") in operands
+        ]
+        steps = [
+            self.prepare(t.map, dtype, per_sample, self._conjugate_bytes(t, operands))
+            for t in terms
+        ]
+        if out is None:
+            lead = (self.geometry.batch,) if per_sample else ()
+            out = np.empty(lead + self.shape(result), dtype)
+        view = self._result_view(result, out, per_sample)
+        wide = WIDE.get(dtype.name, dtype)
+        if not terms:
+            Epilogue(scale, accumulate, bias).store(view, np.zeros(view.shape, wide), bias_axis=1)
+            return out
+        total = np.empty(view.shape, wide) if len(terms) > 1 and wide != dtype else view
+        for i, (term, step) in enumerate(zip(terms, steps, strict=True)):
+            epilogue = Epilogue(scale, accumulate or i > 0, None if i else bias)
+            first, second = (self._operand(n, operands) for n in (term.first, term.second))
+            value = self.settings.padding_value if term.first.rstrip("*") == "x" else 0
+            value = np.conj(value) if term.first.endswith("*") else value
+            maps.run(step, first, second, total, epilogue, value)
+        if total is not view:
+            with np.errstate(all="ignore"):
+                view[...] = total
+        return out
+
+    def _result_view(self, result: str, out: np.ndarray, per_sample: bool) -> np.ndarray:
+        """`out` as the maps see it; with per_sample its leading axis counts the samples."""
+        if not per_sample:
+            return self.view(result, out)
+        view = out
+        if self.geometry.layout == "channels_last":
+            view = np.moveaxis(view, -1, 2)
+        return np.flip(view, axis=tuple(range(3, view.ndim))) if self.settings.flip else view
+
+    def prepare(
+        self, direction: str, dtype: np.dtype[Any], per_sample: bool = False, copies: int = 0
+    ) -> maps.Map:
+        """The map of this frame in one direction, its algorithm chosen."""
+        s = self.settings
+        try:
+            return maps.prepare(
+                direction, self.geometry, dtype, s.padding_mode, per_sample,
+                s.algorithm, s.precision, s.max_scratch, copies,
+            )  # fmt: skip
+        except ConvError as error:
+            raise type(error)(f"{self.call}: {error}") from None
+
+    def _conjugate_bytes(self, term: Any, operands: dict[str, np.ndarray]) -> int:
+        marked = [n[:-1] for n in (term.first, term.second) if n.endswith("*")]
+        return sum(operands[n].nbytes for n in marked if operands[n].dtype.kind == "c")
+
+    def _operand(self, name: str, operands: dict[str, np.ndarray]) -> np.ndarray:
+        plain = name.rstrip("*")
+        view = self.view(plain, operands[plain])
+        return np.conj(view) if name.endswith("*") and view.dtype.kind == "c" else view
+
+
+def _out_size(g: Geometry, stride: Size, padding: int | None) -> Size:
+    totals = [lo + hi if padding is None else 2 * padding for lo, hi in g.pads]
+    return tuple(
+        (n + total - e) // s + 1
+        for n, total, e, s in zip(g.in_size, totals, g.extent, stride, strict=True)
+    )
+
+
+def gather(call: str, **arrays: Array | None) -> tuple[dict[str, np.ndarray], Kind]:
+    """The operands that were given, as native NumPy arrays of one dtype, and their kind."""
+    given = {name: to_numpy(call, name, a) for name, a in arrays.items() if a is not None}
+    operands = {name: array for name, (array, _) in given.items()}
+    common_dtype(call, operands)
+    kind = common_kind(call, {name: kind for name, (_, kind) in given.items()})
+    return {name: native(array) for name, array in operands.items()}, kind
+
+
+def target(
+    call: str, out: Array | None, shape: Size, operands: dict[str, np.ndarray]
+) -> np.ndarray | None:
+    """The caller's `out` as a NumPy array that can be written, checked before anything runs."""
+    if out is None:
+        return None
+    array, _ = to_numpy(call, "out", out)
+    dtype = next(iter(operands.values())).dtype
+    if array.dtype.newbyteorder("=") != dtype:
+        raise DTypeError(f"{call}: out is {array.dtype}, but the operands are {dtype}")
+    if array.shape != shape:
+        raise ShapeError(f"{call}: out is {array.shape}, but the result is {shape}")
+    check_out(call, array, operands)
+    return array
+
+
+def conv_frame(
+    call: str,
+    x_shape: Iterable[int],
+    w_shape: Iterable[int],
+    stride: object,
+    padding: object,
+    dilation: object,
+    groups: object,
+    settings: Settings,
+) -> Frame:
+    """The frame of a convolution of x with w, both as the caller has them."""
+    return _conv_frame(
+        call,
+        frozen_shape(call, "x_shape", x_shape),
+        frozen_shape(call, "w_shape", w_shape),
+        frozen(call, "stride", stride),
+        padding if isinstance(padding, str) else frozen(call, "padding", padding),
+        frozen(call, "dilation", dilation),
+        _integer(call, "groups", groups),
+        _checked(call, settings),
+    )
+
+
+def transposed_frame(
+    call: str,
+    x_shape: Iterable[int],
+    w_shape: Iterable[int],
+    stride: object,
+    padding: object,
+    output_padding: object,
+    groups: object,
+    dilation: object,
+    settings: Settings,
+) -> Frame:
+    """The frame of a transposed convolution of x with w, both as the caller has them."""
+    return _transposed_frame(
+        call,
+        frozen_shape(call, "x_shape", x_shape),
+        frozen_shape(call, "w_shape", w_shape),
+        frozen(call, "stride", stride),
+        padding if isinstance(padding, str) else frozen(call, "padding", padding),
+        frozen(call, "output_padding", output_padding),
+        _integer(call, "groups", groups),
+        frozen(call, "dilation", dilation),
+        _checked(call, settings),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _conv_frame(
+    call: str, x_shape: Size, w_shape: Size, stride: Any, padding: Any, dilation: Any,
+    groups: int, settings: Settings,
+) -> Frame:  # fmt: skip
+    x_shape, w_shape, batched, last = _canonical(call, x_shape, w_shape, settings.layout)
+    layout = "channels_last" if last else "channels_first"
+    geometry = conv_geometry(call, x_shape, w_shape, stride, padding, dilation, groups, layout)
+    return Frame(call, geometry, settings, batched)
+
+
+@lru_cache(maxsize=4096)
+def _transposed_frame(
+    call: str, x_shape: Size, w_shape: Size, stride: Any, padding: Any, output_padding: Any,
+    groups: int, dilation: Any, settings: Settings,
+) -> Frame:  # fmt: skip
+    x_shape, w_shape, batched, last = _canonical(call, x_shape, w_shape, settings.layout)
+    layout = "channels_last" if last else "channels_first"
+    geometry = transposed_geometry(
+        call, x_shape, w_shape, stride, padding, output_padding, dilation, groups, layout
+    )
+    return Frame(call, geometry, settings, batched)
+
+
+def _canonical(
+    call: str, x_shape: Size, w_shape: Size, layout: str
+) -> tuple[Size, Size, bool, bool]:
+    """Channels-first, batched shapes; whether x had a batch axis and channels came last."""
+    rank = len(w_shape) - 2
+    if rank < 1:
+        raise ShapeError(
+            f"{call}: w is {w_shape}, with {len(w_shape)} axes; at least 3 are needed: "
+            "(output channels, input channels / groups, *kernel)"
+        )
+    last = channels_last(call, layout, rank)
+    if len(x_shape) not in (rank + 1, rank + 2):
+        raise ShapeError(
+            f"{call}: x is {x_shape} and w {w_shape}; a {rank}-D convolution needs x with "
+            f"{rank + 2} axes (batch, channels, {rank} spatial), or {rank + 1} without the batch"
+        )
+    batched = len(x_shape) == rank + 2
+    x_shape = x_shape if batched else (1, *x_shape)
+    if last:
+        x_shape = (x_shape[0], x_shape[-1], *x_shape[1:-1])
+        w_shape = (w_shape[0], w_shape[-1], *w_shape[1:-1])
+    return x_shape, w_shape, batched, last
+
+
+def channels_last(call: str, layout: str, rank: int) -> bool:
+    """Whether the layout's name puts channels last; raises SettingError if it is no layout."""
+    if layout not in LAYOUTS:
+        raise SettingError(
+            f"{call}: layout={layout!r} is not known; use one of {', '.join(LAYOUTS)}"
+        )
+    if LAYOUTS[layout] not in (None, rank):
+        raise SettingError(
+            f"{call}: layout={layout!r} has {LAYOUTS[layout]} spatial axes, but the arrays have "
+            f'{rank}; "channels_first" and "channels_last" fit any rank'
+        )
+    return layout == "channels_last" or layout.endswith("C")
+
+
+def _checked(call: str, settings: Settings) -> Settings:
+    check_mode(call, settings.padding_mode, settings.padding_value)
+    if settings.precision not in PRECISIONS:
+        raise SettingError(
+            f"{call}: precision={settings.precision!r} is not known; "
+            f"use one of {', '.join(PRECISIONS)}"
+        )
+    if settings.max_scratch is not None and _integer(call, "max_scratch", settings.max_scratch) < 0:
+        raise SettingError(
+            f"{call}: max_scratch is in bytes and cannot be {settings.max_scratch}; "
+            "leave it out for no limit"
+        )
+    return settings
+
+
+def frozen(call: str, name: str, value: object) -> Any:
+    """An int, or nested sequences of ints, as hashable tuples."""
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return tuple(frozen(call, name, v) for v in value)
+    return _integer(call, name, value)
+
+
+def frozen_shape(call: str, name: str, shape: Iterable[int]) -> Size:
+    frozen_sizes = frozen(call, name, shape)
+    if not isinstance(frozen_sizes, tuple) or any(n < 0 for n in frozen_sizes):
+        raise ShapeError(f"{call}: {name}={shape!r} is no shape; pass a tuple of sizes ≥ 0")
+    return frozen_sizes
+
+
+def _integer(call: str, name: str, value: object) -> int:
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_):
+        raise SettingError(f"{call}: {name} must be made of ints, not {value!r}")
+    return number
+
+
+def needed(call: str, needs: Iterable[str], names: tuple[str, ...]) -> frozenset[str]:
+    """The gradients asked for, checked."""
+    wanted = frozenset((needs,) if isinstance(needs, str) else needs)
+    if not wanted <= set(names):
+        raise SettingError(f"{call}: needs={needs!r}; it must hold names out of {', '.join(names)}")
+    return wanted

@@ -1,0 +1,125 @@
+"""The three maps on canonical operands: padding modes laid around the algorithms, then run.
+
+Operands are channels-first, batched and native. `zeros` padding is the algorithm's own business;
+every other mode is an index map, so x is padded before the map and dx folded back after it.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .algorithm import Epilogue, Problem
+from .choose import Choice, choose
+from .errors import AlgorithmError
+from .geometry import Geometry
+from .padding import pad, pad_adjoint
+
+DEFAULT = Epilogue()
+
+
+@dataclass(frozen=True)
+class Map:
+    """One map ready to run: its geometry, how the padding is filled, and the chosen algorithm.
+
+    `staging` counts the bytes of padded copies made outside the algorithm.
+    """
+
+    direction: str
+    geometry: Geometry
+    padding_mode: str
+    per_sample: bool
+    staging: int
+    choice: Choice
+
+    @property
+    def scratch(self) -> int:
+        return self.staging + self.choice.algorithm.scratch(self.choice.problem)
+
+
+@lru_cache(maxsize=4096)
+def prepare(
+    direction: str,
+    geometry: Geometry,
+    dtype: np.dtype[Any],
+    padding_mode: str = "zeros",
+    per_sample: bool = False,
+    algorithm: str = "auto",
+    precision: str = "standard",
+    max_scratch: int | None = None,
+    copies: int = 0,
+) -> Map:
+    """Choose the algorithm for one map. `copies`: bytes that the caller's conjugates take.
+
+    Raises AlgorithmError if none accepts, or if the copies alone exceed max_scratch.
+    """
+    laid = padding_mode != "zeros" and any(lo or hi for lo, hi in geometry.pads)
+    inner = geometry.with_pads_laid() if laid else geometry
+    inner = inner.one_sample() if per_sample else inner
+    problem = Problem(direction, inner, dtype, precision)
+    staging = copies + (2 * int(np.prod(inner.x_shape)) * problem.wide.itemsize if laid else 0)
+    if max_scratch is not None:
+        if staging > max_scratch:
+            raise AlgorithmError(
+                f"{direction}: copies that come before any algorithm "
+                f"(padding_mode={padding_mode!r}, conjugates) take {staging:,} bytes, "
+                f"but max_scratch is {max_scratch:,}"
+            )
+        problem = replace(problem, max_scratch=max_scratch - staging)
+    choice = choose(problem, algorithm)
+    return Map(direction, geometry, padding_mode, per_sample, staging, choice)
+
+
+def run(
+    map_: Map,
+    first: np.ndarray,
+    second: np.ndarray,
+    out: np.ndarray,
+    epilogue: Epilogue = DEFAULT,
+    padding_value: complex = 0,
+) -> None:
+    """Run a map on its two operands, in the order x, w, dy, into `out`.
+
+    NaN and infinity flow without warnings, as they do in PyTorch.
+    """
+    with np.errstate(all="ignore"):
+        if not map_.per_sample:
+            _run(map_, first, second, out, epilogue, padding_value)
+            return
+        for n in range(map_.geometry.batch):
+            _run(map_, first[n : n + 1], second[n : n + 1], out[n], epilogue, padding_value)
+
+
+def _run(
+    map_: Map,
+    first: np.ndarray,
+    second: np.ndarray,
+    out: np.ndarray,
+    epilogue: Epilogue,
+    padding_value: complex,
+) -> None:
+    problem, algorithm = map_.choice.problem, map_.choice.algorithm
+    pads = map_.geometry.pads
+    if problem.geometry.macs == 0:
+        epilogue.store(out, np.zeros(out.shape, problem.wide), bias_axis=1)
+    elif problem.geometry.pads == pads:
+        algorithm.run(problem, first, second, out, epilogue)
+    elif map_.direction == "input_grad":
+        padded = np.empty(problem.geometry.x_shape, problem.wide)
+        exact = replace(problem, dtype=problem.wide)
+        algorithm.run(exact, first, second, padded, DEFAULT)
+        epilogue.store(out, pad_adjoint(padded, pads, map_.padding_mode), bias_axis=1)
+    else:
+        padded = pad(first, pads, map_.padding_mode, padding_value)
+        algorithm.run(problem, padded, second, out, epilogue)
+
+
+def bias_grad(
+    dy: np.ndarray, wide: np.dtype[Any], out: np.ndarray, epilogue: Epilogue, per_sample: bool
+) -> None:
+    """db[o] = Σ_{n,p} dy[n,o,p], or one for each sample n; dy (N, O, *out) → (O) or (N, O)."""
+    with np.errstate(all="ignore"):
+        sums = dy.reshape(*dy.shape[:2], -1) if dy.size else np.zeros((*dy.shape[:2], 1))
+        sums = sums.sum(axis=2, dtype=wide)
+        epilogue.store(out, sums if per_sample else sums.sum(axis=0))

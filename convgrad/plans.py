@@ -1,0 +1,192 @@
+"""Plan: what a call would do, as an object to print, keep and run."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from .algorithm import DIRECTIONS
+from .arrays import Array
+from .calls import Frame, gather, target
+from .errors import SettingError, ShapeError
+from .geometry import axis_text, pads_text
+from .maps import Map
+
+RESULTS = {
+    "forward": ("value", "y", ("x", "w")),
+    "input_grad": ("backward", "dx", ("w", "dy")),
+    "weight_grad": ("backward", "dw", ("x", "dy")),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One gradient's (or the forward's) geometry with its algorithm chosen.
+
+    print(plan) tells what was chosen and why, what declined and why, and what it costs.
+    plan(x, w), plan(w, dy) or plan(x, dy) runs it: operands in the order x, w, dy.
+    """
+
+    direction: str
+    frame: Frame
+    dtype: np.dtype[Any]
+    map: Map
+    measured: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def algorithm(self) -> str:
+        """The chosen algorithm's name."""
+        return self.map.choice.algorithm.name
+
+    @property
+    def reason(self) -> str:
+        return "measured to be the fastest" if self.measured else self.map.choice.reason
+
+    @property
+    def declined(self) -> dict[str, str]:
+        """Each algorithm that cannot do this, and its sentence."""
+        return dict(self.map.choice.declined)
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The algorithms that could do this, the one expected to be fastest first."""
+        return tuple(name for name, _ in self.map.choice.accepted)
+
+    @property
+    def flops(self) -> int:
+        """Real operations of the plain sums, padding counted."""
+        return self.map.choice.problem.flops * (
+            self.frame.geometry.batch if self.map.per_sample else 1
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the operands and the result."""
+        numbers = sum(prod(self.frame.shape(name)) for name in ("x", "w", "y"))
+        return numbers * self.dtype.itemsize
+
+    @property
+    def scratch(self) -> int:
+        """The most bytes taken beside operands and result."""
+        return self.map.scratch
+
+    @property
+    def error_bound(self) -> str:
+        return str(self.map.choice.algorithm.error(self.map.choice.problem))
+
+    def __call__(
+        self,
+        first: Array,
+        second: Array,
+        b: Array | None = None,
+        *,
+        out: Array | None = None,
+        scale: float = 1.0,
+        accumulate: bool = False,
+    ) -> Array:
+        """Run the plan on operands of the planned shapes and dtype, in the order x, w, dy."""
+        group, result, names = RESULTS[self.direction]
+        call = self.frame.call
+        if b is not None and self.direction != "forward":
+            raise SettingError(f"{call}: a bias takes part in forward only")
+        if accumulate and out is None:
+            raise SettingError(f"{call}: accumulate=True needs the `out` to add to")
+        arrays = dict(zip(names, (first, second), strict=True))
+        operands, kind = gather(call, **arrays, b=b)
+        if operands[names[0]].dtype != self.dtype:
+            raise ShapeError(
+                f"{call}: the plan is for {self.dtype}, but {names[0]} is "
+                f"{operands[names[0]].dtype}; make another plan"
+            )
+        self.frame.check(operands)
+        bias = operands.pop("b", None)
+        shape = self.frame.shape(result)
+        array = target(call, out, shape, operands if bias is None else {**operands, "b": bias})
+        value = self.frame.evaluate(
+            group, result, operands, bias, array, scale=scale, accumulate=accumulate
+        )
+        return kind.restore(value) if out is None else out
+
+    def __str__(self) -> str:
+        g, choice = self.frame.geometry, self.map.choice
+        shapes = "  ".join(f"{name} {self.frame.shape(name)}" for name in ("x", "w", "y"))
+        kind = "transposed convolution" if g.transposed else "convolution"
+        lines = [
+            f"{self.direction} of a {g.rank}-D {kind}, {self.dtype.name}",
+            f"  shapes     {shapes}",
+            f"  settings   {self._settings()}",
+            f"  algorithm  {choice.algorithm.name}: {choice.algorithm.summary}",
+            f"  because    {self.reason}",
+        ]
+        lines += [f"  accepts    {line}" for line in self._others()]
+        lines += [f"  declines   {name}: {why}" for name, why in choice.declined]
+        lines += [
+            f"  flops      {self.flops:,}",
+            f"  bytes      {self.bytes:,}",
+            f"  scratch    {self.scratch:,} bytes",
+            f"  error      {self.error_bound}",
+        ]
+        return "\n".join(lines)
+
+    def _settings(self) -> str:
+        g, settings = self.frame.geometry, self.frame.settings
+        pads = f"{pads_text(g.pads)} ({settings.padding_mode})"
+        return (
+            f"stride {axis_text(g.stride)}, padding {pads}, dilation {axis_text(g.dilation)}, "
+            f"groups {g.groups}, precision {settings.precision}, layout {g.layout}"
+        )
+
+    def _others(self) -> list[str]:
+        times = self.measured or self.map.choice.accepted
+        own = dict(times)[self.algorithm]
+        word = "measured" if self.measured else "expected"
+        return [
+            f"{name} ({word} {seconds / own:.3g} times as long)"
+            for name, seconds in times
+            if name != self.algorithm
+        ]
+
+
+def make_plan(direction: str, frame: Frame, dtype: np.dtype[Any], measure: bool) -> Plan:
+    """The plan of one direction; with `measure`, every accepting algorithm is timed first."""
+    if direction not in RESULTS:
+        raise SettingError(
+            f"plan: direction={direction!r} is not known; use one of {', '.join(DIRECTIONS)}"
+        )
+    measured = ()
+    if measure:
+        measured = _measured(direction, frame, dtype)
+        settings = replace(frame.settings, algorithm=measured[0][0])
+        frame = replace(frame, settings=settings)
+    return Plan(direction, frame, dtype, _map(direction, frame, dtype), measured)
+
+
+def _map(direction: str, frame: Frame, dtype: np.dtype[Any]) -> Map:
+    group, result, _ = RESULTS[direction]
+    term = frame.rules[group][result][0]
+    copies = 0
+    if dtype.kind == "c":
+        marked = [n[:-1] for n in (term.first, term.second) if n.endswith("*")]
+        copies = sum(prod(frame.shape(n)) for n in marked) * dtype.itemsize
+    return frame.prepare(term.map, dtype, copies=copies)
+
+
+@lru_cache(maxsize=1024)
+def _measured(direction: str, frame: Frame, dtype: np.dtype[Any]) -> tuple[tuple[str, float], ...]:
+    """(algorithm, seconds) for each that accepts, the fastest first; the best of three runs."""
+    rng = np.random.default_rng(0)
+    group, result, names = RESULTS[direction]
+    operands = {n: rng.standard_normal(frame.shape(n)).astype(dtype) for n in names}
+    times = []
+    for name, _ in _map(direction, frame, dtype).choice.accepted:
+        named = replace(frame, settings=replace(frame.settings, algorithm=name))
+        runs = []
+        for _ in range(3):
+            start = perf_counter()
+            named.evaluate(group, result, operands)
+            runs.append(perf_counter() - start)
+        times.append((name, min(runs)))
+    return tuple(sorted(times, key=lambda entry: entry[1]))

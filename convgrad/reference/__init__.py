@@ -1,0 +1,1 @@
+"""Readable NumPy algorithms for any rank and any geometry: the definitions."""

@@ -1,0 +1,173 @@
+"""im2col: the convolution as one matrix product (GEMM) over unfolded input.
+
+    cols[(c,k), p] = x[c, s·p + d·k − lo]                       im2col
+    y  = W · cols                    W (O, C·K)
+    dx = col2im(Wᵀ · dy)             col2im is the adjoint of im2col: it adds the overlaps
+    dw = Σ_n dy · colsᵀ
+
+Row (c·KH + kh)·KW + kw of cols holds tap (kh, kw) of channel c, as in Caffe and THNN. Blocks of
+output pixels are unfolded one after the other, so the whole matrix is never built.
+
+Work: 2·N·O·P·(C/G)·K in BLAS.  Scratch: a block of cols and its product.
+Error: (n+1)·u·Σ|a||b|, in an order that BLAS chooses (and may change with its threads).
+Source: Chellapilla, Puri & Simard 2006, High Performance Convolutional Neural Networks.
+"""
+
+import numpy as np
+
+from ..algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
+from ..geometry import Box, Geometry, Size, reaching_box, tap_windows
+from .blocks import box_size, boxes, budget, fit, inside, split_groups
+
+BUDGET = 4 << 20
+
+
+def refuses(problem: Problem) -> str | None:
+    """Nothing: every geometry unfolds."""
+    return None
+
+
+def forward(
+    problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """y = W · cols, block by block of output pixels."""
+    g = problem.geometry
+    rows = _rows(problem, w)  # (G, O/G, C/G·K)
+    for samples, box in boxes((g.batch, *g.out_size), _block(problem)):
+        cols = unfold(g, x[samples], box, problem.wide)  # (C, *K, n, *p)
+        y = rows @ cols.reshape(g.groups, rows.shape[2], -1)  # (G, O/G, n·p)
+        part = out[samples, :, *(slice(*edge) for edge in box)]
+        y = y.reshape(g.out_channels, part.shape[0], *part.shape[2:])
+        epilogue.store(part, y.swapaxes(0, 1), bias_axis=1)
+
+
+def input_grad(
+    problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """dx = col2im(Wᵀ · dy), block by block of input pixels."""
+    g = problem.geometry
+    columns = _rows(problem, w).swapaxes(1, 2)  # (G, C/G·K, O/G)
+    for samples, box in boxes((g.batch, *g.in_size), _block(problem)):
+        reach = reaching_box(g, box)
+        n = samples.stop - samples.start
+        block = _channels_first(g, dy[samples, :, *(slice(*e) for e in reach)], problem)
+        cols = columns @ block  # (G, C/G·K, n·q)
+        cols = cols.reshape(g.in_channels, *g.kernel, n, *box_size(reach))
+        dx = fold(g, cols, reach, box)  # (C, n, *box)
+        part = out[samples, :, *(slice(*edge) for edge in box)]
+        epilogue.store(part, dx.swapaxes(0, 1), bias_axis=1)
+
+
+def weight_grad(
+    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """dw = Σ dy · colsᵀ, over blocks of output pixels."""
+    g = problem.geometry
+    dw = np.zeros((g.groups, g.group_out, g.group_in * g.taps), problem.wide)
+    for samples, box in boxes((g.batch, *g.out_size), _block(problem)):
+        cols = unfold(g, x[samples], box, problem.wide).reshape(g.groups, dw.shape[2], -1)
+        block = _channels_first(g, dy[samples, :, *(slice(*edge) for edge in box)], problem)
+        dw += block @ cols.swapaxes(1, 2)
+    epilogue.store(out, dw.reshape(out.shape))
+
+
+def unfold(g: Geometry, x: np.ndarray, box: Box, dtype: np.dtype) -> np.ndarray:
+    """cols[c,k,n,p] = x[n, c, s·p + d·k − lo] for the positions p of `box`; zero in the padding.
+
+    x (n, C, *in) → (C, *K, n, *box).
+    """
+    shape = (x.shape[1], *g.kernel, x.shape[0], *box_size(box))
+    whole = not any(lo or hi for lo, hi in g.pads)
+    cols = np.empty(shape, dtype) if whole else np.zeros(shape, dtype)
+    for k, x_at, y_at in tap_windows(g, out_box=box):
+        cols[:, *k, :, *inside(y_at, box)] = x[:, :, *x_at].swapaxes(0, 1)
+    return cols
+
+
+def fold(g: Geometry, cols: np.ndarray, out_box: Box, in_box: Box) -> np.ndarray:
+    """dx[c,n,i] = Σ_{k,p: s·p + d·k − lo = i} cols[c,k,n,p]; the adjoint of `unfold`.
+
+    cols (C, *K, n, *out_box) → (C, n, *in_box).
+    """
+    n = cols.shape[1 + g.rank]
+    dx = np.zeros((cols.shape[0], n, *box_size(in_box)), cols.dtype)
+    for k, x_at, y_at in tap_windows(g, out_box=out_box, in_box=in_box):
+        dx[:, :, *inside(x_at, in_box)] += cols[:, *k, :, *inside(y_at, out_box)]
+    return dx
+
+
+def im2col(g: Geometry, x: np.ndarray) -> np.ndarray:
+    """x (N, C, *in) → (N, C·K, P), the whole matrix of each sample."""
+    cols = unfold(g, x, _whole(g.out_size), x.dtype)  # (C, *K, N, *out)
+    return np.moveaxis(cols, 1 + g.rank, 0).reshape(x.shape[0], -1, g.positions)
+
+
+def col2im(g: Geometry, cols: np.ndarray) -> np.ndarray:
+    """cols (N, C·K, P) → (N, C, *in), overlaps added."""
+    split = cols.reshape(cols.shape[0], g.in_channels, *g.kernel, *g.out_size)
+    split = np.moveaxis(split, 0, 1 + g.rank)
+    return fold(g, split, _whole(g.out_size), _whole(g.in_size)).swapaxes(0, 1)
+
+
+def _whole(size: Size) -> Box:
+    return tuple((0, n) for n in size)
+
+
+def _rows(problem: Problem, w: np.ndarray) -> np.ndarray:
+    """w as the matrix of each group, (G, O/G, C/G·K)."""
+    g = problem.geometry
+    return split_groups(w.astype(problem.wide, copy=False), g.groups, 0).reshape(
+        g.groups, g.group_out, -1
+    )
+
+
+def _channels_first(g: Geometry, dy: np.ndarray, problem: Problem) -> np.ndarray:
+    """dy (n, O, *p) → (G, O/G, n·p)."""
+    block = dy.astype(problem.wide, copy=False).swapaxes(0, 1)
+    return np.ascontiguousarray(block).reshape(g.groups, g.group_out, -1)
+
+
+def _block(problem: Problem) -> Size:
+    g = problem.geometry
+    size = g.in_size if problem.direction == "input_grad" else g.out_size
+    spare = budget(problem, BUDGET) - _weight_bytes(problem)
+    return fit((g.batch, *size), spare, lambda block: _block_bytes(problem, block))
+
+
+def _block_bytes(problem: Problem, block: Size) -> int:
+    """A block's columns, its other operand and its result, with the epilogue's copies."""
+    g, item = problem.geometry, problem.wide.itemsize
+    n, *size = block
+    if problem.direction == "input_grad":
+        reach = [
+            min(p, -(-(b + e - 1) // s))
+            for b, e, s, p in zip(size, g.extent, g.stride, g.out_size, strict=True)
+        ]
+        columns = int(np.prod(reach)) * (g.in_channels * g.taps + 2 * g.out_channels)
+        return n * item * (columns + 4 * int(np.prod(size)) * g.in_channels)
+    columns = int(np.prod(size)) * (g.in_channels * g.taps + 4 * g.out_channels)
+    return n * item * columns
+
+
+def _weight_bytes(problem: Problem) -> int:
+    """w as a matrix where that is a copy; dw's accumulator, a block's dw and the epilogue's."""
+    copies = 3 if problem.direction == "weight_grad" else 1
+    return copies * int(np.prod(problem.geometry.w_shape)) * problem.wide.itemsize
+
+
+def scratch(problem: Problem) -> int:
+    return _block_bytes(problem, _block(problem)) + _weight_bytes(problem)
+
+
+def seconds(problem: Problem) -> float:
+    """Plain GEMM speed, the columns written and read, and a call for each tap of a block."""
+    g = problem.geometry
+    columns = g.batch * g.positions * g.in_channels * g.taps
+    narrow = 4.0 if min(g.group_in * g.taps, g.group_out) < 4 else 1.0
+    return problem.flops * narrow / 60e9 + columns * 1.5e-9 + 3e-6 * g.taps
+
+
+ALGORITHM = Algorithm(
+    "im2col", "GEMM over unfolded input", refuses,
+    forward, input_grad, weight_grad, scratch, seconds, plain_sum_bound,
+)  # fmt: skip

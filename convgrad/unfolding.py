@@ -1,0 +1,92 @@
+"""im2col and col2im as public functions: a convolution's input as the matrix it is multiplied by.
+
+They move numbers and add overlaps, so integer arrays are welcome too.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .algorithm import WIDE
+from .arrays import Array, native, to_numpy
+from .calls import frozen, frozen_shape
+from .errors import DTypeError, ShapeError
+from .geometry import Geometry, Size, conv_geometry
+from .reference import im2col as unfolded
+
+
+def im2col(
+    x: Array,
+    kernel: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: str | int | Sequence = 0,
+    dilation: int | Sequence[int] = 1,
+) -> Array:
+    """cols[n, (c,k), p] = x[n, c, s·p + d·k − lo], zero where that lies in the padding.
+
+    x (N, C, *in) → (N, C·K, P), or x (C, *in) → (C·K, P), with K taps and P output positions;
+    for two axes row (c·KH + kh)·KW + kw and column ph·PW + pw.
+    Raises ShapeError or SettingError for what does not fit, DTypeError for what is no number.
+    """
+    array, kind = to_numpy("im2col", "x", x)
+    array = native(_numbers("im2col", "x", array))
+    geometry, batched = _geometry("im2col", array.shape, kernel, stride, padding, dilation)
+    cols = unfolded.im2col(geometry, array if batched else array[None])
+    return kind.restore(np.ascontiguousarray(cols if batched else cols[0]))
+
+
+def col2im(
+    cols: Array,
+    x_shape: Sequence[int],
+    kernel: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: str | int | Sequence = 0,
+    dilation: int | Sequence[int] = 1,
+) -> Array:
+    """x[n, c, i] = Σ_{k,p: s·p + d·k − lo = i} cols[n, (c,k), p]; the exact adjoint of im2col.
+
+    cols (N, C·K, P) → x_shape (N, C, *in), or (C·K, P) → (C, *in); sums in float32 or wider.
+    Raises ShapeError or SettingError for what does not fit, DTypeError for what is no number.
+    """
+    array, kind = to_numpy("col2im", "cols", cols)
+    array = native(_numbers("col2im", "cols", array))
+    shape = frozen_shape("col2im", "x_shape", x_shape)
+    geometry, batched = _geometry("col2im", shape, kernel, stride, padding, dilation)
+    need = (geometry.batch, geometry.in_channels * geometry.taps, geometry.positions)
+    need = need if batched else need[1:]
+    if array.shape != need:
+        raise ShapeError(
+            f"col2im: cols is {array.shape}, but x {shape} with kernel {geometry.kernel} "
+            f"unfolds to {need}"
+        )
+    wide = array.astype(WIDE.get(array.dtype.name, array.dtype), copy=False)
+    image = unfolded.col2im(geometry, wide if batched else wide[None])
+    image = np.ascontiguousarray(image if batched else image[0]).astype(array.dtype, copy=False)
+    return kind.restore(image)
+
+
+def _geometry(
+    call: str, shape: Size, kernel: object, stride: object, padding: object, dilation: object
+) -> tuple[Geometry, bool]:
+    taps = frozen(call, "kernel", kernel)
+    if not isinstance(taps, tuple) or not taps:
+        raise ShapeError(f"{call}: kernel={kernel!r}; pass one size for each spatial axis")
+    if len(shape) not in (len(taps) + 1, len(taps) + 2):
+        raise ShapeError(
+            f"{call}: x is {shape} and the kernel {taps}; x needs {len(taps) + 2} axes "
+            f"(batch, channels, {len(taps)} spatial), or {len(taps) + 1} without the batch"
+        )
+    batched = len(shape) == len(taps) + 2
+    full = shape if batched else (1, *shape)
+    pads = padding if isinstance(padding, str) else frozen(call, "padding", padding)
+    geometry = conv_geometry(
+        call, full, (1, full[1], *taps), frozen(call, "stride", stride), pads,
+        frozen(call, "dilation", dilation), 1,
+    )  # fmt: skip
+    return geometry, batched
+
+
+def _numbers(call: str, name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biufc" and array.dtype.name not in WIDE:
+        raise DTypeError(f"{call}: {name} is {array.dtype}, which holds no numbers")
+    return array
