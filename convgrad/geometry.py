@@ -124,39 +124,50 @@ class Geometry:
         return replace(self, batch=1)
 
 
-@lru_cache(maxsize=1024)
 def tap_windows(
-    geometry: Geometry, out_box: Box | None = None, in_box: Box | None = None
-) -> tuple[tuple[Size, Slices, Slices], ...]:
+    g: Geometry, out_box: Box | None = None, in_box: Box | None = None
+) -> Iterator[tuple[Size, Slices, Slices]]:
     """For each tap k: where x and y meet, as (k, slices of x, slices of y).
 
     x[slices of x] and y[slices of y] pair the cells with i = s·p + d·k − lo, padding left out.
     Both are restricted to `out_box` and `in_box`; a tap that meets only padding is not listed.
     """
-    axes = [tuple(_axis_windows(geometry, axis, out_box, in_box)) for axis in range(geometry.rank)]
-    return tuple(
-        (tuple(a[0] for a in tap), tuple(a[1] for a in tap), tuple(a[2] for a in tap))
-        for tap in product(*axes)
-    )
+    axes = [
+        _axis_windows(s, d, lo, k, *p_range, *i_range)
+        for s, d, (lo, _), k, p_range, i_range in zip(
+            g.stride,
+            g.dilation,
+            g.pads,
+            g.kernel,
+            out_box or whole(g.out_size),
+            in_box or whole(g.in_size),
+            strict=True,
+        )
+    ]
+    for tap in product(*axes):
+        k, x_slices, y_slices = zip(*tap, strict=True)
+        yield k, x_slices, y_slices
 
 
+@lru_cache(maxsize=256)
 def _axis_windows(
-    g: Geometry, axis: int, out_box: Box | None, in_box: Box | None
-) -> Iterator[tuple[int, slice, slice]]:
-    s, d, (lo, _) = g.stride[axis], g.dilation[axis], g.pads[axis]
-    p_start, p_stop = _bounds(out_box, axis, g.out_size[axis])
-    i_start, i_stop = _bounds(in_box, axis, g.in_size[axis])
-    for k in range(g.kernel[axis]):
+    s: int, d: int, lo: int, taps: int, p_start: int, p_stop: int, i_start: int, i_stop: int
+) -> tuple[tuple[int, slice, slice], ...]:
+    """One axis of `tap_windows`, for positions p_start … p_stop and cells i_start … i_stop."""
+    windows = []
+    for k in range(taps):
         shift = d * k - lo
         first = max(p_start, -((shift - i_start) // s))
         last = min(p_stop - 1, (i_stop - 1 - shift) // s)
         if first <= last:
             x_slice = slice(s * first + shift, s * last + shift + 1, s)
-            yield k, x_slice, slice(first, last + 1)
+            windows.append((k, x_slice, slice(first, last + 1)))
+    return tuple(windows)
 
 
-def _bounds(box: Box | None, axis: int, size: int) -> tuple[int, int]:
-    return (0, size) if box is None else box[axis]
+def whole(size: Size) -> Box:
+    """The box that leaves nothing out."""
+    return tuple((0, n) for n in size)
 
 
 def reaching_box(g: Geometry, in_box: Box) -> Box:

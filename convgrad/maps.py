@@ -58,7 +58,7 @@ def prepare(
     inner = geometry.with_pads_laid() if laid else geometry
     inner = inner.one_sample() if per_sample else inner
     problem = Problem(direction, inner, dtype, precision)
-    staging = copies + (2 * int(np.prod(inner.x_shape)) * problem.wide.itemsize if laid else 0)
+    staging = copies + (_padded_bytes(problem) if laid else 0)
     if max_scratch is not None:
         if staging > max_scratch:
             raise AlgorithmError(
@@ -69,6 +69,12 @@ def prepare(
         problem = replace(problem, max_scratch=max_scratch - staging)
     choice = choose(problem, algorithm)
     return Map(direction, geometry, padding_mode, per_sample, staging, choice)
+
+
+def _padded_bytes(problem: Problem) -> int:
+    """Padded x beside the axis in work; dx is folded through one copy more."""
+    arrays = 3 if problem.direction == "input_grad" else 2
+    return arrays * int(np.prod(problem.geometry.x_shape)) * problem.wide.itemsize
 
 
 def run(

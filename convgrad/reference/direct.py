@@ -40,7 +40,7 @@ def forward(
             target = y[..., *inside(y_at, box)]
             for c in range(g.group_in):
                 weight = w[:, :, c, *k].astype(wide).reshape(w.shape[:2] + (1,) * g.rank)
-                target += x[samples, :, c, None, *x_at].astype(wide, copy=False) * weight
+                target += _product(x[samples, :, c, None, *x_at].astype(wide, copy=False), weight)
         part = out[samples, :, *(slice(*edge) for edge in box)]
         epilogue.store(part, y.reshape(part.shape), bias_axis=1)
 
@@ -58,7 +58,7 @@ def input_grad(
             target = dx[..., *inside(x_at, box)]
             for o in range(g.group_out):
                 weight = w[:, o, :, *k].astype(wide).reshape(w.shape[0], w.shape[2], *(1,) * g.rank)
-                target += dy[samples, :, o, None, *y_at].astype(wide, copy=False) * weight
+                target += _product(dy[samples, :, o, None, *y_at].astype(wide, copy=False), weight)
         part = out[samples, :, *(slice(*edge) for edge in box)]
         epilogue.store(part, dx.reshape(part.shape), bias_axis=1)
 
@@ -74,10 +74,24 @@ def weight_grad(
         for k, x_at, y_at in tap_windows(g, out_box=box):
             cells = x[samples, :, :, *x_at].astype(wide, copy=False)
             for o in range(g.group_out):
-                products = cells * dy[samples, :, o, None, *y_at].astype(wide, copy=False)
+                grads = dy[samples, :, o, None, *y_at].astype(wide, copy=False)
+                products = _product(cells, grads)
                 sums = products.reshape(*products.shape[:3], -1).sum(axis=-1)
                 dw[:, o, :, *k] += sums.sum(axis=0)
     epilogue.store(out, dw.reshape(out.shape))
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a·b; complex ones from real products, whose bits do not depend on where a number lies.
+
+    NumPy's own complex multiplication fuses a product and a sum in some places of an array.
+    """
+    if a.dtype.kind != "c":
+        return a * b
+    result = np.empty(np.broadcast_shapes(a.shape, b.shape), a.dtype)
+    result.real = a.real * b.real - a.imag * b.imag
+    result.imag = a.real * b.imag + a.imag * b.real
+    return result
 
 
 def _block(problem: Problem) -> Size:
@@ -92,7 +106,9 @@ def _block_bytes(problem: Problem, block: Size) -> int:
     g = problem.geometry
     channels = g.out_channels if problem.direction == "forward" else g.in_channels
     widened = channels if problem.wide != problem.dtype else 0
-    return int(np.prod(block)) * (4 * channels + 2 * widened + g.groups) * problem.wide.itemsize
+    parts = channels if problem.dtype.kind == "c" else 0
+    numbers = 4 * channels + 2 * widened + 2 * parts + g.groups
+    return int(np.prod(block)) * numbers * problem.wide.itemsize
 
 
 def _dw_bytes(problem: Problem) -> int:

@@ -16,7 +16,7 @@ Source: Chellapilla, Puri & Simard 2006, High Performance Convolutional Neural N
 import numpy as np
 
 from ..algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
-from ..geometry import Box, Geometry, Size, reaching_box, tap_windows
+from ..geometry import Box, Geometry, Size, reaching_box, tap_windows, whole
 from .blocks import box_size, boxes, budget, fit, inside, split_groups
 
 BUDGET = 4 << 20
@@ -34,11 +34,11 @@ def forward(
     g = problem.geometry
     rows = _rows(problem, w)  # (G, O/G, C/G·K)
     for samples, box in boxes((g.batch, *g.out_size), _block(problem)):
-        cols = unfold(g, x[samples], box, problem.wide)  # (C, *K, n, *p)
-        y = rows @ cols.reshape(g.groups, rows.shape[2], -1)  # (G, O/G, n·p)
         part = out[samples, :, *(slice(*edge) for edge in box)]
+        y = rows @ _columns(problem, x[samples], box)  # (G, O/G, n·p)
         y = y.reshape(g.out_channels, part.shape[0], *part.shape[2:])
         epilogue.store(part, y.swapaxes(0, 1), bias_axis=1)
+        del y  # before the next block takes its memory
 
 
 def input_grad(
@@ -48,14 +48,13 @@ def input_grad(
     g = problem.geometry
     columns = _rows(problem, w).swapaxes(1, 2)  # (G, C/G·K, O/G)
     for samples, box in boxes((g.batch, *g.in_size), _block(problem)):
-        reach = reaching_box(g, box)
-        n = samples.stop - samples.start
-        block = _channels_first(g, dy[samples, :, *(slice(*e) for e in reach)], problem)
-        cols = columns @ block  # (G, C/G·K, n·q)
-        cols = cols.reshape(g.in_channels, *g.kernel, n, *box_size(reach))
-        dx = fold(g, cols, reach, box)  # (C, n, *box)
         part = out[samples, :, *(slice(*edge) for edge in box)]
+        reach = reaching_box(g, box)
+        cols = columns @ _gradients(problem, dy[samples], reach)  # (G, C/G·K, n·q)
+        cols = cols.reshape(g.in_channels, *g.kernel, part.shape[0], *box_size(reach))
+        dx = fold(g, cols, reach, box)  # (C, n, *box)
         epilogue.store(part, dx.swapaxes(0, 1), bias_axis=1)
+        del cols, dx  # before the next block takes their memory
 
 
 def weight_grad(
@@ -65,9 +64,9 @@ def weight_grad(
     g = problem.geometry
     dw = np.zeros((g.groups, g.group_out, g.group_in * g.taps), problem.wide)
     for samples, box in boxes((g.batch, *g.out_size), _block(problem)):
-        cols = unfold(g, x[samples], box, problem.wide).reshape(g.groups, dw.shape[2], -1)
-        block = _channels_first(g, dy[samples, :, *(slice(*edge) for edge in box)], problem)
-        dw += block @ cols.swapaxes(1, 2)
+        transposed = _columns(problem, x[samples], box).swapaxes(1, 2)  # (G, n·p, C/G·K)
+        dw += _gradients(problem, dy[samples], box) @ transposed
+        del transposed  # before the next block takes its memory
     epilogue.store(out, dw.reshape(out.shape))
 
 
@@ -98,7 +97,7 @@ def fold(g: Geometry, cols: np.ndarray, out_box: Box, in_box: Box) -> np.ndarray
 
 def im2col(g: Geometry, x: np.ndarray) -> np.ndarray:
     """x (N, C, *in) → (N, C·K, P), the whole matrix of each sample."""
-    cols = unfold(g, x, _whole(g.out_size), x.dtype)  # (C, *K, N, *out)
+    cols = unfold(g, x, whole(g.out_size), x.dtype)  # (C, *K, N, *out)
     return np.moveaxis(cols, 1 + g.rank, 0).reshape(x.shape[0], -1, g.positions)
 
 
@@ -106,11 +105,7 @@ def col2im(g: Geometry, cols: np.ndarray) -> np.ndarray:
     """cols (N, C·K, P) → (N, C, *in), overlaps added."""
     split = cols.reshape(cols.shape[0], g.in_channels, *g.kernel, *g.out_size)
     split = np.moveaxis(split, 0, 1 + g.rank)
-    return fold(g, split, _whole(g.out_size), _whole(g.in_size)).swapaxes(0, 1)
-
-
-def _whole(size: Size) -> Box:
-    return tuple((0, n) for n in size)
+    return fold(g, split, whole(g.out_size), whole(g.in_size)).swapaxes(0, 1)
 
 
 def _rows(problem: Problem, w: np.ndarray) -> np.ndarray:
@@ -121,10 +116,20 @@ def _rows(problem: Problem, w: np.ndarray) -> np.ndarray:
     )
 
 
-def _channels_first(g: Geometry, dy: np.ndarray, problem: Problem) -> np.ndarray:
-    """dy (n, O, *p) → (G, O/G, n·p)."""
-    block = dy.astype(problem.wide, copy=False).swapaxes(0, 1)
-    return np.ascontiguousarray(block).reshape(g.groups, g.group_out, -1)
+def _columns(problem: Problem, x: np.ndarray, box: Box) -> np.ndarray:
+    """x (n, C, *in) unfolded for the positions of `box`: each group's matrix (G, C/G·K, n·p)."""
+    g = problem.geometry
+    return unfold(g, x, box, problem.wide).reshape(g.groups, g.group_in * g.taps, -1)
+
+
+def _gradients(problem: Problem, dy: np.ndarray, box: Box) -> np.ndarray:
+    """The positions of `box` out of dy (n, O, *out), as each group's matrix (G, O/G, n·p)."""
+    g = problem.geometry
+    block = dy[:, :, *(slice(*edge) for edge in box)].swapaxes(0, 1)
+    positions = dy.shape[0] * int(np.prod(box_size(box)))
+    return np.ascontiguousarray(block.astype(problem.wide, copy=False)).reshape(
+        g.groups, g.group_out, positions
+    )
 
 
 def _block(problem: Problem) -> Size:
