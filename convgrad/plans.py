@@ -11,7 +11,7 @@ import numpy as np
 from .algorithm import DIRECTIONS
 from .arrays import Array
 from .calls import Frame, gather, target
-from .errors import SettingError, ShapeError
+from .errors import DTypeError, SettingError
 from .geometry import axis_text, pads_text
 from .maps import Map
 
@@ -97,7 +97,7 @@ class Plan:
         arrays = dict(zip(names, (first, second), strict=True))
         operands, kind = gather(call, **arrays, b=b)
         if operands[names[0]].dtype != self.dtype:
-            raise ShapeError(
+            raise DTypeError(
                 f"{call}: the plan is for {self.dtype}, but {names[0]} is "
                 f"{operands[names[0]].dtype}; make another plan"
             )
