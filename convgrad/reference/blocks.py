@@ -41,9 +41,9 @@ def boxes(shape: Size, block: Size) -> Iterator[tuple[slice, Box]]:
         yield slice(first, last), tuple(box)
 
 
-def budget(problem: Problem, usual: int) -> int:
-    """The scratch an algorithm may plan with: its usual amount, or less where that is asked."""
-    return usual if problem.max_scratch is None else min(usual, problem.max_scratch)
+def budget(problem: Problem, usual: int, fixed: int) -> int:
+    """Bytes that blocks may take: the usual amount, or what max_scratch leaves beside `fixed`."""
+    return usual if problem.max_scratch is None else min(usual, problem.max_scratch - fixed)
 
 
 def sample_blocks(problem: Problem, usual: int, fixed: int, each: int) -> Iterator[slice]:
@@ -59,7 +59,7 @@ def sample_scratch(problem: Problem, usual: int, fixed: int, each: int) -> int:
 
 
 def _sample_count(problem: Problem, usual: int, fixed: int, each: int) -> int:
-    spare = budget(problem, usual) - fixed
+    spare = budget(problem, usual, fixed)
     return max(1, min(problem.geometry.batch, spare // max(each, 1)))
 
 

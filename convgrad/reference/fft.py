@@ -175,7 +175,7 @@ def seconds(problem: Problem) -> float:
     points = _frequencies(g, problem)
     arrays = g.batch * (g.in_channels + g.out_channels) + g.out_channels * g.group_in
     transforms = arrays * points * (8e-9 + 1.2e-9 * log2(points + 1))
-    products = points * (0.15e-6 * g.groups + 2e-9 * g.batch * g.out_channels * g.group_in)
+    products = points * (0.03e-6 * g.groups + 2e-9 * g.batch * g.out_channels * g.group_in)
     return 60e-6 + transforms + products
 
 

@@ -135,7 +135,7 @@ def _gradients(problem: Problem, dy: np.ndarray, box: Box) -> np.ndarray:
 def _block(problem: Problem) -> Size:
     g = problem.geometry
     size = g.in_size if problem.direction == "input_grad" else g.out_size
-    spare = budget(problem, BUDGET) - _weight_bytes(problem)
+    spare = budget(problem, BUDGET, _weight_bytes(problem))
     return fit((g.batch, *size), spare, lambda block: _block_bytes(problem, block))
 
 
@@ -165,11 +165,13 @@ def scratch(problem: Problem) -> int:
 
 
 def seconds(problem: Problem) -> float:
-    """Plain GEMM speed, the columns written and read, and a call for each tap of a block."""
+    """Plain GEMM speed, the columns written and read, and the slices that fill each block."""
     g = problem.geometry
     columns = g.batch * g.positions * g.in_channels * g.taps
-    narrow = 4.0 if min(g.group_in * g.taps, g.group_out) < 4 else 1.0
-    return problem.flops * narrow / 60e9 + columns * 1.5e-9 + 3e-6 * g.taps
+    thin = problem.direction == "input_grad" and g.group_out < 4
+    blocks = 1 + columns * problem.wide.itemsize // BUDGET
+    moved = columns * (4e-9 if thin else 0.5e-9)
+    return problem.flops / 50e9 + moved + 3e-6 * g.taps * blocks
 
 
 ALGORITHM = Algorithm(

@@ -140,9 +140,10 @@ def seconds(problem: Problem) -> float:
     """A matrix product for each tap: half of GEMM's speed at best, and the stuffed zeros' work."""
     g = problem.geometry
     if problem.direction == "weight_grad":
-        return problem.flops / 10e9 + 8e-6 * g.positions
+        return problem.flops / 30e9 + g.positions * (10e-6 + 1.8e-6 * g.in_channels)
     wasted = float(np.prod(g.stride)) if problem.direction == "input_grad" else 1.0
-    return wasted * problem.flops / 30e9 + 8e-6 * g.taps
+    each = 2e-9 if min(g.group_in, g.group_out) < 4 else 2 / 28e9
+    return wasted * each * g.macs + 20e-6 * g.taps
 
 
 ALGORITHM = Algorithm(

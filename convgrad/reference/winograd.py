@@ -290,9 +290,9 @@ def seconds(problem: Problem) -> float:
     points = int(np.prod(_tiles(g, axes))) * _points(axes) * g.batch
     passes = sum(f.tile for f in axes)
     weights = _points(axes) * g.out_channels * g.group_in
-    products = points * g.out_channels * g.group_in * 2 / 50e9
+    products = points * g.out_channels * g.group_in * 2 / 55e9
     moved = (points * (g.in_channels + g.out_channels) + weights) * passes
-    return products + moved * 0.6e-9 + 20e-6 * passes
+    return products + moved * 0.5e-9 + 20e-6 * passes
 
 
 def error(problem: Problem) -> ErrorBound:

@@ -19,7 +19,9 @@ NUMPY_NAMES = {
 
 @settings(max_examples=300)
 @given(
-    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=3),
+    st.lists(
+        st.tuples(st.integers(1, 5), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=3
+    ),
     st.sampled_from(sorted(NUMPY_NAMES)),
 )
 def test_every_mode_pads_as_numpy_does(axes, mode):
@@ -72,9 +74,13 @@ def test_every_algorithm_serves_every_mode(mode, algorithm):
         np.round(cg.weight_grad(x, w.shape, y, **how), 6),
         cg.weight_grad(laid, w.shape, y, **plain),
     )
-    index = np.pad(np.arange(x.size).reshape(x.shape), ((0, 0), (0, 0), *pads),
-                   NUMPY_NAMES.get(mode, "constant"), **(
-                       {"constant_values": -1} if mode in ("zeros", "constant") else {}))  # fmt: skip
+    fill = {"constant_values": -1} if mode in ("zeros", "constant") else {}
+    index = np.pad(
+        np.arange(x.size).reshape(x.shape),
+        ((0, 0), (0, 0), *pads),
+        NUMPY_NAMES.get(mode, "constant"),
+        **fill,
+    )
     dlaid = cg.input_grad(laid.shape, w, y, **plain)
     dx = np.zeros(x.size + 1)
     np.add.at(dx, index, dlaid)

@@ -51,9 +51,8 @@ def test_scratch_stays_below_what_the_plan_says(algorithm, shape, direction, dty
     assert taken <= free.scratch + OVERHEAD
     try:
         half = cg.plan(direction, x_shape, w_shape, **how, max_scratch=free.scratch // 2)
-    except cg.AlgorithmError as error:
-        assert "max_scratch" in str(error)
-        return
+    except cg.AlgorithmError:
+        return  # it needs more than half at least
     assert half.scratch <= free.scratch // 2
     bounded, taken = run(half, dtype)
     assert taken <= half.scratch + OVERHEAD

@@ -1,0 +1,192 @@
+"""Convolution and transposed convolution as layers: thin calls of `convgrad.api`.
+
+The output shape is what the call itself gives for an empty batch, so that every rule about
+strides, padding and kernels, and every error about them, stands in one place: the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from convgrad import api
+from convgrad.errors import SettingError
+from convgrad.nn import initializers
+from convgrad.nn.layers.base import (
+    Layer,
+    Shape,
+    check_count,
+    check_flag,
+    check_sizes,
+    check_spatial,
+    frozen,
+    per_axis,
+)
+
+Padding = str | int | tuple[int | tuple[int, int], ...]
+
+
+@dataclass(eq=False)
+class Conv(Layer):
+    """y[n,o,p] = b[o] + Σ_{c,k} x[n, c, s·p + d·k − pad] · w[o,c,k].
+
+    x (N, C, *in), w (channels, C/groups, *kernel), b (channels) → y (N, channels, *out), for
+    any number of spatial axes.  The settings are those of `convgrad.conv`.
+    """
+
+    channels: int
+    kernel: int | Shape
+    stride: int | Shape = 1
+    padding: Padding = 0
+    dilation: int | Shape = 1
+    groups: int = 1
+    padding_mode: str = "zeros"
+    padding_value: float = 0.0
+    flip: bool = False
+    bias: bool = True
+    initializer: str = "he_uniform"
+
+    kind: ClassVar[str] = "conv"
+
+    def __post_init__(self) -> None:
+        self.channels = check_count(self.kind, "channels", self.channels)
+        self.groups = check_count(self.kind, "groups", self.groups)
+        self.kernel = check_sizes(self.kind, "kernel", self.kernel)
+        self.stride = check_sizes(self.kind, "stride", self.stride)
+        self.dilation = check_sizes(self.kind, "dilation", self.dilation)
+        self.padding = frozen(self.padding)
+        self.flip = check_flag(self.kind, "flip", self.flip)
+        self.bias = check_flag(self.kind, "bias", self.bias)
+        initializers.named(self.initializer)
+
+    def build(self, in_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
+        check_spatial(self.kind, in_shape)
+        _check_groups(self.kind, in_shape[0], self.channels, self.groups)
+        kernel = per_axis(self.kind, "kernel", self.kernel, in_shape)
+        fan_in, fan_out = in_shape[0] // self.groups * prod(kernel), self.channels * prod(kernel)
+        shape = (self.channels, in_shape[0] // self.groups, *kernel)
+        weight = initializers.start(self.initializer, shape, fan_in, fan_out, rng, dtype)
+        self.params = _with_bias(weight, self.bias, self.channels)
+        return self.forward(np.empty((0, *in_shape), dtype), training=False).shape[1:]
+
+    def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
+        self._cache = x if training else None
+        w, b = self.params["weight"], self.params.get("bias")
+        return api.conv(x, w, b, **self._call())
+
+    def backward(self, dy: np.ndarray, need_input: bool = True) -> np.ndarray | None:
+        """dx = input_grad(w, dy), dw = weight_grad(x, dy), db = Σ_{n,p} dy."""
+        x, w = self._kept(), self.params["weight"]
+        needs = needed(need_input, self.bias)
+        dx, dw, db = api.backward(x, w, dy, needs=needs, **self._call())
+        self.grads = named_grads(dw, db)
+        return dx
+
+    def _call(self) -> dict[str, Any]:
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "padding_mode": self.padding_mode,
+            "padding_value": self.padding_value,
+            "flip": self.flip,
+            "algorithm": self.compute.algorithm,
+            "precision": self.compute.precision,
+        }
+
+
+@dataclass(eq=False)
+class ConvTranspose(Layer):
+    """y[n, o, s·p + d·k − pad] += x[n,c,p] · w[c,o,k], plus b[o]: the adjoint of a convolution.
+
+    x (N, C, *in), w (C, channels/groups, *kernel), b (channels) → y (N, channels, *out) with
+    out = (in − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1.
+    """
+
+    channels: int
+    kernel: int | Shape
+    stride: int | Shape = 1
+    padding: Padding = 0
+    output_padding: int | Shape = 0
+    groups: int = 1
+    dilation: int | Shape = 1
+    flip: bool = False
+    bias: bool = True
+    initializer: str = "he_uniform"
+
+    kind: ClassVar[str] = "conv_transpose"
+
+    def __post_init__(self) -> None:
+        self.channels = check_count(self.kind, "channels", self.channels)
+        self.groups = check_count(self.kind, "groups", self.groups)
+        self.kernel = check_sizes(self.kind, "kernel", self.kernel)
+        self.stride = check_sizes(self.kind, "stride", self.stride)
+        self.dilation = check_sizes(self.kind, "dilation", self.dilation)
+        self.output_padding = check_sizes(self.kind, "output_padding", self.output_padding, 0)
+        self.padding = frozen(self.padding)
+        self.flip = check_flag(self.kind, "flip", self.flip)
+        self.bias = check_flag(self.kind, "bias", self.bias)
+        initializers.named(self.initializer)
+
+    def build(self, in_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
+        check_spatial(self.kind, in_shape)
+        _check_groups(self.kind, in_shape[0], self.channels, self.groups)
+        kernel = per_axis(self.kind, "kernel", self.kernel, in_shape)
+        fan_in, fan_out = in_shape[0] // self.groups * prod(kernel), self.channels * prod(kernel)
+        shape = (in_shape[0], self.channels // self.groups, *kernel)
+        weight = initializers.start(self.initializer, shape, fan_in, fan_out, rng, dtype)
+        self.params = _with_bias(weight, self.bias, self.channels)
+        return self.forward(np.empty((0, *in_shape), dtype), training=False).shape[1:]
+
+    def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
+        self._cache = x if training else None
+        w, b = self.params["weight"], self.params.get("bias")
+        return api.conv_transpose(x, w, b, **self._call())
+
+    def backward(self, dy: np.ndarray, need_input: bool = True) -> np.ndarray | None:
+        """dx = conv(dy, w), dw = weight_grad(dy, x), db = Σ_{n,p} dy."""
+        x, w = self._kept(), self.params["weight"]
+        needs = needed(need_input, self.bias)
+        dx, dw, db = api.conv_transpose_backward(x, w, dy, needs=needs, **self._call())
+        self.grads = named_grads(dw, db)
+        return dx
+
+    def _call(self) -> dict[str, Any]:
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "output_padding": self.output_padding,
+            "groups": self.groups,
+            "dilation": self.dilation,
+            "flip": self.flip,
+            "algorithm": self.compute.algorithm,
+            "precision": self.compute.precision,
+        }
+
+
+def needed(need_input: bool, bias: bool) -> tuple[str, ...]:
+    """The gradients to ask of `backward`."""
+    return (*(("x",) if need_input else ()), "w", *(("b",) if bias else ()))
+
+
+def named_grads(dw: np.ndarray | None, db: np.ndarray | None) -> dict[str, np.ndarray]:
+    """The gradients that were asked for, under the names of their parameters."""
+    pairs = {"weight": dw, "bias": db}
+    return {name: grad for name, grad in pairs.items() if grad is not None}
+
+
+def _with_bias(weight: np.ndarray, bias: bool, channels: int) -> dict[str, np.ndarray]:
+    zeros = {"bias": np.zeros(channels, weight.dtype)} if bias else {}
+    return {"weight": weight} | zeros
+
+
+def _check_groups(kind: str, in_channels: int, channels: int, groups: int) -> None:
+    if in_channels % groups or channels % groups:
+        raise SettingError(
+            f"{kind}: groups={groups} must divide the {in_channels} input channels and the "
+            f"{channels} output channels; the divisors they share will do"
+        )
