@@ -1,6 +1,6 @@
 """convgrad: every gradient of a convolution, on NumPy arrays. Start in `convgrad.api`."""
 
-from .api import (
+from convgrad.api import (
     Gradients,
     SecondGradients,
     backward,
@@ -15,7 +15,7 @@ from .api import (
     plan,
     weight_grad,
 )
-from .errors import (
+from convgrad.errors import (
     AlgorithmError,
     ArrayError,
     ConvError,
@@ -26,8 +26,8 @@ from .errors import (
     ShapeError,
     TrainingError,
 )
-from .plans import Plan
-from .unfolding import col2im, im2col
+from convgrad.plans import Plan
+from convgrad.unfolding import col2im, im2col
 
 __version__ = "0.1.0"
 

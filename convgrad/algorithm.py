@@ -12,11 +12,12 @@ It accumulates in `problem.wide` and hands each finished part of the result to `
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .geometry import Geometry
+from convgrad.geometry import Geometry
 
 DIRECTIONS = ("forward", "input_grad", "weight_grad")
 PRECISIONS = ("strict", "standard", "fast")
@@ -41,7 +42,7 @@ class Problem:
     precision: str = "standard"
     max_scratch: int | None = None
 
-    @property
+    @cached_property
     def wide(self) -> np.dtype[Any]:
         """The accumulator's dtype: float32 for the half types, else the dtype itself."""
         return WIDE.get(self.dtype.name, self.dtype)

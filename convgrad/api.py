@@ -35,10 +35,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import maps
-from .algorithm import WIDE, Epilogue
-from .arrays import Array, dtype_of
-from .calls import (
+from convgrad import maps
+from convgrad.algorithm import WIDE, Epilogue
+from convgrad.arrays import Array, dtype_of
+from convgrad.calls import (
     Frame,
     Settings,
     channels_last,
@@ -48,8 +48,8 @@ from .calls import (
     target,
     transposed_frame,
 )
-from .errors import SettingError, ShapeError
-from .plans import Plan, make_plan
+from convgrad.errors import SettingError, ShapeError
+from convgrad.plans import Plan, make_plan
 
 Ints = int | Sequence[int]
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]

@@ -8,11 +8,12 @@ touched only if the caller has imported it already.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from .errors import ArrayError, DTypeError
+from convgrad.errors import ArrayError, DTypeError
 
 FLOATING = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 CPU_DEVICE = 1  # DLPack's kDLCPU
@@ -128,9 +129,14 @@ def bfloat16() -> np.dtype[Any]:
 
 def floating_dtype(call: str, name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype in native byte order; raises DTypeError unless convgrad computes in it."""
-    if dtype.name not in FLOATING:
+    if not _is_floating(dtype):
         raise DTypeError(f"{call}: {name} is {dtype.name}; {_ask(name)}")
     return dtype.newbyteorder("=")
+
+
+@lru_cache(maxsize=256)
+def _is_floating(dtype: np.dtype[Any]) -> bool:
+    return dtype.name in FLOATING
 
 
 def _ask(name: str) -> str:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from . import maps
-from .algorithm import PRECISIONS, WIDE, Epilogue
-from .arrays import Array, Kind, check_out, common_dtype, common_kind, native, to_numpy
-from .errors import ConvError, DTypeError, SettingError, ShapeError
-from .geometry import (
+from convgrad import maps
+from convgrad.algorithm import PRECISIONS, WIDE, Epilogue
+from convgrad.arrays import Array, Kind, check_out, common_dtype, common_kind, native, to_numpy
+from convgrad.errors import ConvError, DTypeError, SettingError, ShapeError
+from convgrad.geometry import (
     Geometry,
     Size,
     axis_text,
@@ -25,8 +25,8 @@ from .geometry import (
     times,
     transposed_geometry,
 )
-from .padding import check_mode
-from .rules import CONV, CONV_TRANSPOSE, Rule
+from convgrad.padding import check_mode
+from convgrad.rules import CONV, CONV_TRANSPOSE, Rule
 
 LAYOUTS = {
     "channels_first": None, "channels_last": None,

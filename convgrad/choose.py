@@ -8,9 +8,9 @@ geometry, the dtype and the settings alone: never on threads, timing or what ran
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .algorithm import Algorithm, Problem
-from .errors import AlgorithmError
-from .reference import direct, fft, im2col, rot180, winograd
+from convgrad.algorithm import Algorithm, Problem
+from convgrad.errors import AlgorithmError
+from convgrad.reference import direct, fft, im2col, rot180, winograd
 
 TABLE: dict[str, tuple[Algorithm, ...]] = {
     "cpu": (

@@ -15,8 +15,8 @@ from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 
-from .errors import SettingError, ShapeError
-from .padding import Padding, Pads, resolve_pads
+from convgrad.errors import SettingError, ShapeError
+from convgrad.padding import Padding, Pads, resolve_pads
 
 Size = tuple[int, ...]
 Box = tuple[tuple[int, int], ...]  # (start, stop) of each axis

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .algorithm import Epilogue, Problem
-from .choose import Choice, choose
-from .errors import AlgorithmError
-from .geometry import Geometry
-from .padding import pad, pad_adjoint
+from convgrad.algorithm import Epilogue, Problem
+from convgrad.choose import Choice, choose
+from convgrad.errors import AlgorithmError
+from convgrad.geometry import Geometry
+from convgrad.padding import pad, pad_adjoint
 
 DEFAULT = Epilogue()
 

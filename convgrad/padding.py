@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .errors import SettingError
+from convgrad.errors import SettingError
 
 Pads = tuple[tuple[int, int], ...]
 Padding = str | int | tuple[int | tuple[int, ...], ...]

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .algorithm import DIRECTIONS
-from .arrays import Array
-from .calls import Frame, gather, target
-from .errors import DTypeError, SettingError
-from .geometry import axis_text, pads_text
-from .maps import Map
+from convgrad.algorithm import DIRECTIONS
+from convgrad.arrays import Array
+from convgrad.calls import Frame, gather, target
+from convgrad.errors import DTypeError, SettingError
+from convgrad.geometry import axis_text, pads_text
+from convgrad.maps import Map
 
 RESULTS = {
     "forward": ("value", "y", ("x", "w")),

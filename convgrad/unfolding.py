@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .algorithm import WIDE
-from .arrays import Array, native, to_numpy
-from .calls import frozen, frozen_shape
-from .errors import DTypeError, ShapeError
-from .geometry import Geometry, Size, conv_geometry
-from .reference import im2col as unfolded
+from convgrad.algorithm import WIDE
+from convgrad.arrays import Array, native, to_numpy
+from convgrad.calls import frozen, frozen_shape
+from convgrad.errors import DTypeError, ShapeError
+from convgrad.geometry import Geometry, Size, conv_geometry
+from convgrad.reference import im2col as unfolded
 
 
 def im2col(

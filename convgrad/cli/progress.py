@@ -17,7 +17,7 @@ from convgrad.nn.training import Run
 REDRAW_SECONDS = 0.1
 PLAIN_SECONDS = 10.0
 WINDOW_SECONDS = 5.0
-BAR_WIDTH = 20
+BAR_WIDTH, WIDE = 20, 110
 
 
 class Clock:
@@ -54,24 +54,35 @@ def duration(seconds: float) -> str:
 def epoch_line(run: Run, clock: Clock) -> str:
     """What the epoch that just ended came to."""
     history, epoch = run.history, run.history.epochs_done - 1
-    held = f"  held out {percent(history.validation[-1]):>7}" if history.validation else ""
-    return f"{_figures(run, epoch)}{held}  {clock.rate(run):,.0f} images/s"
-
-
-def batch_line(run: Run, clock: Clock) -> str:
-    """Where the current epoch stands."""
-    epoch, batch = divmod(run.step - 1, run.history.steps_per_epoch)
-    place = f"batch {batch + 1}/{run.history.steps_per_epoch}"
-    return (
-        f"{_figures(run, epoch)}  {place}  {clock.rate(run):,.0f} images/s  {clock.left(run)} left"
-    )
-
-
-def _figures(run: Run, epoch: int) -> str:
     epochs = run.settings.epochs
-    number = f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}"
-    share = percent(run.history.accuracy_of(epoch))
-    return f"{number}  loss {run.history.loss_of(epoch):.4f}  accuracy {share:>7}"
+    parts = [
+        f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}",
+        f"loss {history.loss_of(epoch):.4f}",
+        f"accuracy {percent(history.accuracy_of(epoch)):>7}",
+        f"held out {percent(history.validation[-1]):>7}" if history.validation else "",
+        f"{clock.rate(run):,.0f} images/s",
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def batch_line(run: Run, clock: Clock, width: int = 1000) -> str:
+    """Where the current epoch stands; what matters least is left out where there is no room."""
+    history = run.history
+    epoch, batch = divmod(run.step - 1, history.steps_per_epoch)
+    place = f"epoch {epoch + 1}/{run.settings.epochs}"
+    batches = f"{place} batch {batch + 1}/{history.steps_per_epoch}"
+    loss, share = f"loss {history.loss_of(epoch):.3f}", percent(history.accuracy_of(epoch))
+    rate, left = f"{clock.rate(run):,.0f} images/s", f"{clock.left(run)} left"
+    choices = (
+        (batches, loss, f"accuracy {share}", rate, left),
+        (batches, loss, f"accuracy {share}", left),
+        (place, loss, f"accuracy {share}", left),
+        (place, f"accuracy {share}", left),
+        (place, share, left),
+        (place, share),
+    )
+    lines = ["  ".join(parts) for parts in choices]
+    return next((line for line in lines if len(line) <= width), lines[-1])
 
 
 @contextmanager
@@ -105,7 +116,8 @@ def _moving(run: Run) -> Iterator[Callable[[Run], None]]:
     clock, drawn = Clock(run), [0.0]
     target = console.out()
     text = TextColumn("{task.description}", table_column=Column(no_wrap=True), markup=False)
-    bar = [BarColumn(bar_width=BAR_WIDTH)] if target.width >= 110 else []
+    bar = [BarColumn(bar_width=BAR_WIDTH)] if target.width >= WIDE else []
+    room = target.width - (BAR_WIDTH + 1 if bar else 0)
     with Progress(*bar, text, console=target, transient=True) as progress:
         task = progress.add_task("", total=run.total_steps, completed=run.step)
 
@@ -116,6 +128,6 @@ def _moving(run: Run) -> Iterator[Callable[[Run], None]]:
             elif time.monotonic() - drawn[0] < REDRAW_SECONDS:
                 return
             drawn[0] = time.monotonic()
-            progress.update(task, completed=run.step, description=batch_line(run, clock))
+            progress.update(task, completed=run.step, description=batch_line(run, clock, room))
 
         yield after_step

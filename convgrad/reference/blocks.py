@@ -5,8 +5,8 @@ from itertools import product
 
 import numpy as np
 
-from ..algorithm import Problem
-from ..geometry import Box, Geometry, Size
+from convgrad.algorithm import Problem
+from convgrad.geometry import Box, Geometry, Size
 
 
 def fit(shape: Size, budget: int, cost: Callable[[Size], int]) -> Size:

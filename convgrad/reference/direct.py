@@ -15,9 +15,9 @@ Source: the loops that define the layer, e.g. Goodfellow, Bengio & Courville 201
 
 import numpy as np
 
-from ..algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
-from ..geometry import Size, reaching_box, tap_windows
-from .blocks import box_size, boxes, budget, fit, grouped, inside, split_groups
+from convgrad.algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
+from convgrad.geometry import Size, reaching_box, tap_windows
+from convgrad.reference.blocks import box_size, boxes, budget, fit, grouped, inside, split_groups
 
 BUDGET = 1 << 20
 

@@ -23,9 +23,9 @@ from math import ceil, log2, prod, sqrt
 
 import numpy as np
 
-from ..algorithm import UNIT_ROUNDOFF, Algorithm, Epilogue, ErrorBound, Problem
-from ..geometry import Geometry, Size
-from .blocks import sample_blocks, sample_scratch, split_groups
+from convgrad.algorithm import UNIT_ROUNDOFF, Algorithm, Epilogue, ErrorBound, Problem
+from convgrad.geometry import Geometry, Size
+from convgrad.reference.blocks import sample_blocks, sample_scratch, split_groups
 
 BUDGET = 64 << 20
 

@@ -15,9 +15,9 @@ Source: Chellapilla, Puri & Simard 2006, High Performance Convolutional Neural N
 
 import numpy as np
 
-from ..algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
-from ..geometry import Box, Geometry, Size, reaching_box, tap_windows, whole
-from .blocks import box_size, boxes, budget, fit, inside, split_groups
+from convgrad.algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
+from convgrad.geometry import Box, Geometry, Size, reaching_box, tap_windows, whole
+from convgrad.reference.blocks import box_size, boxes, budget, fit, inside, split_groups
 
 BUDGET = 4 << 20
 

@@ -16,9 +16,9 @@ Source: Bouvrie 2006, Notes on Convolutional Neural Networks; DeepLearnToolbox's
 
 import numpy as np
 
-from ..algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
-from ..geometry import Geometry, Size
-from .blocks import grouped, sample_blocks, sample_scratch, split_groups
+from convgrad.algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
+from convgrad.geometry import Geometry, Size
+from convgrad.reference.blocks import grouped, sample_blocks, sample_scratch, split_groups
 
 BUDGET = 32 << 20
 

@@ -26,9 +26,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..algorithm import UNIT_ROUNDOFF, Algorithm, Epilogue, ErrorBound, Problem
-from ..geometry import Geometry, Size
-from .blocks import sample_blocks, sample_scratch
+from convgrad.algorithm import UNIT_ROUNDOFF, Algorithm, Epilogue, ErrorBound, Problem
+from convgrad.geometry import Geometry, Size
+from convgrad.reference.blocks import sample_blocks, sample_scratch
 
 BUDGET = 32 << 20
 

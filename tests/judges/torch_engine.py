@@ -20,7 +20,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.autograd.gradcheck import GradcheckError
 from torch.testing._internal.common_utils import noncontiguous_like
 from torch_kernels import Kernels, register
-from torch_samples import OPS, WIDE, Sample, opinfo, samples
+from torch_samples import OPS, Sample, opinfo, samples
 from torch_stock import value_and_gradients
 
 import convgrad as cg

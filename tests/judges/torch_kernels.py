@@ -29,9 +29,7 @@ class Kernels:
         x, w = x.detach(), w.detach()
         b = None if b is None else b.detach()
         if transposed:
-            return cg.conv_transpose(
-                x, w, b, stride, padding, output_padding, groups, dilation
-            )
+            return cg.conv_transpose(x, w, b, stride, padding, output_padding, groups, dilation)
         return cg.conv(x, w, b, stride, padding, dilation, groups)
 
     def convolution_backward(
