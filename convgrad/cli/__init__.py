@@ -42,13 +42,20 @@ def _run_app() -> None:
     from convgrad.nn.training import NonFiniteError
 
     app = typer.Typer(
-        help="Every gradient of a convolution: fast, exact, checked and explained.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_global_options)
+
+    @app.callback()
+    def options(
+        version: bool = typer.Option(
+            False, "--version", callback=_print_version, is_eager=True, help="Show the version."
+        ),
+    ) -> None:
+        """Every gradient of a convolution: fast, exact, checked and explained."""
+
     app.command("train")(train.train)
     app.command("predict")(predict.predict)
     app.command("plan")(plan.plan)
@@ -64,10 +71,7 @@ def _run_app() -> None:
         sys.exit(2)
 
 
-def _global_options(version: bool = False) -> None:
-    """Options of `convgrad` itself; `--version` alone is answered before typer is loaded."""
-    if version:
-        import typer
-
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(f"convgrad {convgrad.__version__}")
-        raise typer.Exit()
+        sys.exit()

@@ -20,7 +20,8 @@ import typer
 import convgrad as cg
 from convgrad.cli import console
 from convgrad.cli.info import processor, version
-from convgrad.nn.machine import numerics
+from convgrad.nn.blas_threads import using_blas_threads
+from convgrad.nn.machine import threads as blas_thread_text
 
 TOLERANCE = 1e-4  # of max|result|, in float32
 SECONDS_EACH, QUICK_SECONDS_EACH = 0.5, 0.1
@@ -73,22 +74,33 @@ Work = Callable[[], np.ndarray]
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="fewer layers, less time")] = False,
     algorithm: Annotated[str | None, typer.Option(help="time only this algorithm")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="threads, of NumPy's BLAS and PyTorch")] = 1,
 ) -> None:
     """Check the three maps of a few layers, then time them, beside PyTorch if it is installed."""
     with_torch = find_spec("torch") is not None
     peer = f"PyTorch {version('torch')}" if with_torch else "none (PyTorch is not installed)"
-    console.say(f"float32 on {processor()}, {numerics()['the number of BLAS threads']}")
-    console.say(f"beside: {peer}; the ratio is our time by theirs, below 1 is faster\n")
-    console.say(_line("layer", "map", "algorithm", "ms", "GFLOP/s", "by PyTorch"))
+    if with_torch:
+        import torch
+
+        torch.set_num_threads(threads)
+    with using_blas_threads(threads):
+        console.say(f"float32 on {processor()}; threads of NumPy's BLAS: {blas_thread_text()}")
+        console.say(f"beside: {peer}; the ratio is our time by theirs, below 1 is faster\n")
+        wrong = _time_layers(quick, algorithm, with_torch)
+    if wrong:
+        console.fail(f"{wrong} results were wrong, and were not timed")
+        raise typer.Exit(WRONG)
+
+
+def _time_layers(quick: bool, algorithm: str | None, with_torch: bool) -> int:
+    console.say(_line("layer", "map", "algorithm", "ms", "GFLOP/s", "ratio"))
     budget = QUICK_SECONDS_EACH if quick else SECONDS_EACH
     wrong = 0
     for layer in QUICK_LAYERS if quick else LAYERS:
         operands = drawn(layer)
         for direction in ("forward", "input_grad", "weight_grad"):
             wrong += _time_map(layer, operands, direction, algorithm, with_torch, budget)
-    if wrong:
-        console.fail(f"{wrong} results were wrong, and were not timed")
-        raise typer.Exit(WRONG)
+    return wrong
 
 
 def _line(*cells: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import convgrad
 from convgrad.cli import console
-from convgrad.nn.machine import blas, instruction_sets, numerics, usable_cores
+from convgrad.nn.machine import blas, instruction_sets, threads, usable_cores
 
 CORE = ("numpy", "ml_dtypes")
 OPTIONAL = ("typer", "rich", "matplotlib", "safetensors", "pillow", "scipy", "torch", "jax")
@@ -26,7 +26,7 @@ def info() -> None:
         ("usable cores", str(usable_cores())),
         ("instruction sets", " ".join(instruction_sets()) or "the baseline of NumPy's build"),
         ("numpy's BLAS", blas()),
-        ("BLAS threads", numerics()["the number of BLAS threads"]),
+        ("BLAS threads", threads()),
         ("console", f"{sys.stdout.encoding}, {shutil.get_terminal_size().columns} columns"),
         *((name, version(name)) for name in CORE + OPTIONAL),
     ]

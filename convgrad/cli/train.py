@@ -16,12 +16,12 @@ from convgrad.nn.settings import Settings
 
 def _option(text: str, default: object = None) -> OptionInfo:
     """An option whose absence can be told from its default, which the help names."""
-    shown = text if default is None else f"{text} [default: {default}]"
+    shown = text if default is None else f"{text} (default: {default})"
     return typer.Option(help=shown, show_default=False)
 
 
 _DATA = "digits, digits:by-writer, mnist:FOLDER, fashion-mnist:FOLDER or cifar10:FOLDER"
-_EVERY = "steps between checkpoints [default: at the end of each epoch and after each minute]"
+_EVERY = "steps between checkpoints (default: at the end of each epoch and after each minute)"
 
 
 def train(
@@ -37,15 +37,15 @@ def train(
         str | None, _option("sgd, rmsprop, adam or adamw", Settings.optimizer)
     ] = None,
     lr: Annotated[
-        float | None, _option("learning rate [default: what suits the optimizer]")
+        float | None, _option("learning rate (default: what suits the optimizer and the loss)")
     ] = None,
-    momentum: Annotated[float | None, _option("momentum [default: 0.9 for sgd]")] = None,
+    momentum: Annotated[float | None, _option("momentum (default: 0.9 for sgd)")] = None,
     weight_decay: Annotated[float | None, _option("weight decay", Settings.weight_decay)] = None,
     schedule: Annotated[
         str | None, _option("how the learning rate changes", Settings.schedule)
     ] = None,
     loss: Annotated[
-        str | None, _option("the loss [default: what suits the model's last layer]")
+        str | None, _option("the loss (default: what suits the model's last layer)")
     ] = None,
     shift: Annotated[
         int | None, _option("move training images by up to so many pixels", Settings.shift)
@@ -64,8 +64,9 @@ def train(
     precision: Annotated[
         str | None, _option("strict, standard or fast", Settings.precision)
     ] = None,
-    dtype: Annotated[
-        str | None, _option("float16, bfloat16, float32 or float64", Settings.dtype)
+    dtype: Annotated[str | None, _option("float16, float32 or float64", Settings.dtype)] = None,
+    threads: Annotated[
+        int | None, _option("threads of NumPy's matrix products", Settings.threads)
     ] = None,
     out: Annotated[Path | None, _option("the run's new folder", "runs/<date-time>")] = None,
     resume: Annotated[Path | None, _option("go on with the run in this folder")] = None,
@@ -94,6 +95,7 @@ def train(
         algorithm=algorithm,
         precision=precision,
         dtype=dtype,
+        threads=threads,
     )
     if checkpoint_every is not None and checkpoint_every < 1:
         raise TrainingError(f"--checkpoint-every is {checkpoint_every}; it must be at least 1 step")

@@ -16,6 +16,7 @@ import convgrad
 from convgrad.cli import console, progress
 from convgrad.errors import TrainingError
 from convgrad.nn import checkpoint, losses, models, training
+from convgrad.nn.blas_threads import using_blas_threads
 from convgrad.nn.curves import save_learning_curve
 from convgrad.nn.data import source
 from convgrad.nn.data.dataset import Dataset
@@ -36,14 +37,15 @@ def begin(asked: dict[str, Any], out: Path | None, every: int | None, check: boo
     settings = Settings(**asked)
     dataset = source.load(settings.data)
     spec = models.resolve(settings.model, dataset.input_shape, len(dataset.classes))
-    _rehearse(settings, spec, dataset)
-    run = training.start(settings, spec, dataset)
-    _introduce(run, dataset)
-    if check:
-        _check_gradients(run)
-    folder = new_folder(out)
-    with locked(folder):
-        _train(run, dataset, folder, every)
+    with using_blas_threads(settings.threads):
+        _rehearse(settings, spec, dataset)
+        run = training.start(settings, spec, dataset)
+        _introduce(run, dataset)
+        if check:
+            _check_gradients(run)
+        folder = new_folder(out)
+        with locked(folder):
+            _train(run, dataset, folder, every)
 
 
 def go_on(folder: Path, asked: dict[str, Any], every: int | None, check: bool) -> None:
@@ -53,13 +55,14 @@ def go_on(folder: Path, asked: dict[str, Any], every: int | None, check: bool) -
         saved, warning = checkpoint.read_latest(folder)
         if warning:
             console.warn(warning)
-        for difference in differences(saved):
-            console.warn(f"{difference}; the bits may differ from those of an uninterrupted run")
         run, dataset = restored(saved, asked, source.load)
-        _introduce(run, dataset)
-        if check:
-            _check_gradients(run)
-        _train(run, dataset, folder, every)
+        with using_blas_threads(run.settings.threads):
+            for difference in differences(saved):
+                console.warn(f"{difference}; the last bits may come out differently")
+            _introduce(run, dataset)
+            if check:
+                _check_gradients(run)
+            _train(run, dataset, folder, every)
 
 
 def _rehearse(settings: Settings, spec: dict[str, Any], dataset: Dataset) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convgrad.errors import TrainingError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -20,6 +22,7 @@ def save_learning_curve(history: History, path: Path, title: str) -> None:
     """Loss (of each batch, and its mean over each epoch) and accuracy, against the epoch.
 
     What is a mean over an epoch stands in its middle, what was measured after it at its end.
+    Raises TrainingError if the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -31,8 +34,14 @@ def save_learning_curve(history: History, path: Path, title: str) -> None:
     _draw_accuracy(right, history)
     figure.suptitle(title)
     half_done = path.with_name(path.name + ".part")
-    figure.savefig(half_done, format="png")
-    half_done.replace(path)
+    try:
+        figure.savefig(half_done, format="png")
+        half_done.replace(path)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write {path}: {error.strerror or error}; make room, then resume the run, "
+            "which draws it again"
+        ) from error
 
 
 def _draw_loss(axes: Axes, history: History) -> None:
@@ -64,7 +73,9 @@ def _middles(values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def _finish(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.grid(alpha=0.3)
     axes.legend()
     axes.set_xlim(left=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

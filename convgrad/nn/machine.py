@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 import convgrad
+from convgrad.nn.blas_threads import blas_threads
 
 THREAD_SETTINGS = (
     "OPENBLAS_NUM_THREADS",
@@ -27,17 +28,25 @@ def usable_cores() -> int:
 def numerics() -> dict[str, str]:
     """Versions, BLAS, its threads, and the instruction sets, as a checkpoint records them.
 
-    NumPy does not tell how many threads its BLAS uses, so what decides that number is recorded
+    Where the BLAS cannot be asked for its threads, what decides their number is recorded
     instead: the usable cores and the *_NUM_THREADS environment variables that are set.
     """
-    threads = [f"{name}={os.environ[name]}" for name in THREAD_SETTINGS if name in os.environ]
     return {
         "convgrad": convgrad.__version__,
         "numpy": np.__version__,
         "the BLAS of numpy": blas(),
-        "the number of BLAS threads": ", ".join([f"{usable_cores()} cores", *threads]),
+        "the number of BLAS threads": threads(),
         "the instruction sets": " ".join(instruction_sets()),
     }
+
+
+def threads() -> str:
+    """The number of BLAS threads, or what decides it."""
+    count = blas_threads()
+    if count is not None:
+        return str(count)
+    asked = [f"{name}={os.environ[name]}" for name in THREAD_SETTINGS if name in os.environ]
+    return ", ".join([f"{usable_cores()} cores", *asked])
 
 
 def blas() -> str:

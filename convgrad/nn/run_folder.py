@@ -64,13 +64,22 @@ def locked(folder: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise TrainingError(f"cannot write in {folder}: {reason}") from error
     with handle:
-        if not _try_lock(handle):
+        if not _hold(handle, folder):
             raise TrainingError(
                 f"{folder} is in use by another process{_holder(handle)}; wait until it ends, "
                 "or stop it, and try again"
             )
         _write_holder(handle)
         yield
+
+
+def _hold(handle: IO[str], folder: Path) -> bool:
+    try:
+        return _try_lock(handle)
+    except OSError as error:
+        raise TrainingError(
+            f"{folder} cannot be locked: {error.strerror or error}; use a folder on a local disk"
+        ) from error
 
 
 def _write_holder(handle: IO[str]) -> None:

@@ -48,8 +48,8 @@ def picture(tmp_path):
     return path
 
 
-def test_one_picture(convgrad_command, run, picture) -> None:
-    done = convgrad_command("predict", run, picture)
+def test_one_picture(here, run, picture) -> None:
+    done = here("predict", run, picture)
     assert done.returncode == 0, done.stderr
     total = np.exp(3) + np.exp(2) + 8
     assert f"it is: 7 ({100 * np.exp(3) / total:.1f} %)" in done.stdout
@@ -69,14 +69,14 @@ def test_any_console_encoding(convgrad_command, run, picture, encoding) -> None:
     assert "it is: 7" in done.stdout
 
 
-def test_a_folder_with_a_bad_file(convgrad_command, run, picture, tmp_path) -> None:
+def test_a_folder_with_a_bad_file(here, run, picture, tmp_path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
     picture.rename(folder / "good.png")
     (folder / "bad.png").write_bytes(b"not a picture")
     (folder / "notes.txt").write_text("no picture either")
     Image.new("L", (9, 9), 255).save(folder / "blank.png")
-    done = convgrad_command("predict", run, folder)
+    done = here("predict", run, folder)
     assert done.returncode == 1
     assert re.search(r"^good.png +7 +\d+\.\d %  1 +\d+\.\d %", done.stdout, re.M)
     errors = done.stderr.splitlines()
@@ -86,17 +86,17 @@ def test_a_folder_with_a_bad_file(convgrad_command, run, picture, tmp_path) -> N
 
 
 @pytest.mark.parametrize("name", ["none.png", "empty"])
-def test_nothing_to_look_at(convgrad_command, run, tmp_path, name) -> None:
+def test_nothing_to_look_at(here, run, tmp_path, name) -> None:
     (tmp_path / "empty").mkdir()
-    done = convgrad_command("predict", run, name)
+    done = here("predict", run, name)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert name in done.stderr
 
 
-def test_what_is_not_a_run_is_refused(convgrad_command, picture, tmp_path) -> None:
+def test_what_is_not_a_run_is_refused(here, picture, tmp_path) -> None:
     for place, message in ((tmp_path, "holds no checkpoint"), (picture, "not a whole safetensors")):
-        done = convgrad_command("predict", place, picture)
+        done = here("predict", place, picture)
         assert done.returncode == 2
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1

@@ -14,7 +14,7 @@ SHORT = ("train", "--epochs", 1, "--limit", 64, "--model", "conv 4 3, relu, flat
 
 def test_the_whole_job(convgrad_command, tmp_path) -> None:
     """What `make run` does, with fewer epochs; the full job's accuracy is in tests/nn."""
-    done = convgrad_command("train", "--epochs", 6, "--validation", 0.1)
+    done = convgrad_command("train", "--epochs", 6)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", folder.name)
@@ -25,7 +25,9 @@ def test_the_whole_job(convgrad_command, tmp_path) -> None:
         "model.safetensors",
         "run.lock",
     }
-    epochs = re.findall(r"^epoch \d/6  loss [\d.]+  accuracy +[\d.]+ %  held out", done.stdout, re.M)
+    epochs = re.findall(
+        r"^epoch \d/6  loss [\d.]+  accuracy +[\d.]+ %  held out", done.stdout, re.M
+    )
     assert len(epochs) == 6
     assert "images/s" in done.stdout
     assert "\x1b" not in done.stdout
@@ -39,7 +41,7 @@ def test_the_whole_job(convgrad_command, tmp_path) -> None:
     assert abs(right / 3.6 - float(share[1])) <= 0.05
 
 
-def test_the_commands_it_suggests_work(convgrad_command, tmp_path) -> None:
+def test_the_commands_it_suggests_work(convgrad_command, environment, tmp_path) -> None:
     """Also where the path has spaces and Chinese characters."""
     done = convgrad_command(*SHORT, "--out", "数 字/a run")
     assert done.returncode == 0, done.stderr
@@ -48,7 +50,9 @@ def test_the_commands_it_suggests_work(convgrad_command, tmp_path) -> None:
     assert predict[-3:-1] == ["predict", "数 字/a run"]
     plan = shlex.split(lines[2])
     assert "plan" in plan
-    shown = subprocess.run(plan, cwd=tmp_path, capture_output=True, check=False, timeout=60)
+    shown = subprocess.run(
+        plan, cwd=tmp_path, env=environment(), capture_output=True, check=False, timeout=60
+    )
     assert shown.returncode == 0, shown.stderr
     assert b"weight_grad" in shown.stdout
 
@@ -67,10 +71,10 @@ def test_narrow_consoles_do_not_break_commands(convgrad_command) -> None:
     assert re.search(r"convgrad predict a-run \S+$", done.stdout, re.M)
 
 
-def test_a_folder_in_use_is_refused(convgrad_command, tmp_path) -> None:
+def test_a_folder_in_use_is_refused(here, tmp_path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
-    done = convgrad_command(*SHORT, "--out", "mine")
+    done = here(*SHORT, "--out", "mine")
     assert done.returncode == 2
     assert done.stderr.startswith("error: mine is not empty")
     assert len(done.stderr.splitlines()) == 1
@@ -96,10 +100,8 @@ def test_a_folder_in_use_is_refused(convgrad_command, tmp_path) -> None:
         (("--resume", "."), "holds no checkpoint"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_no_folder(
-    convgrad_command, tmp_path, options, message
-) -> None:
-    done = convgrad_command("train", *options)
+def test_mistakes_are_one_line_and_leave_no_folder(here, tmp_path, options, message) -> None:
+    done = here("train", *options)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
@@ -107,28 +109,31 @@ def test_mistakes_are_one_line_and_leave_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_gradients_are_checked_first(convgrad_command) -> None:
-    done = convgrad_command(*SHORT, "--check-gradients")
+def test_gradients_are_checked_first(here) -> None:
+    done = here(*SHORT, "--check-gradients")
     assert done.returncode == 0
     checked, _, rest = done.stdout.partition("epoch 1/1")
     assert re.search(r"gradient check passed: \d+ entries checked, worst relative error", checked)
     assert rest
 
 
-def test_a_diverging_run_stops_with_step_and_layer(convgrad_command, tmp_path) -> None:
-    done = convgrad_command(*SHORT, "--lr", "1e30", "--out", "r", "--epochs", 9)
+def test_a_diverging_run_stops_with_step_and_layer(here, tmp_path) -> None:
+    done = here(*SHORT, "--lr", "1e30", "--out", "r", "--epochs", 9)
     assert done.returncode == 3
-    assert re.match(r"error: step \d+ \(epoch \d\): .*0\d_\w+.*smaller --lr than 1e\+30", done.stderr)
+    assert re.match(
+        r"error: step \d+ \(epoch \d\): .*0\d_\w+.*smaller --lr than 1e\+30", done.stderr
+    )
     assert (tmp_path / "r" / "failed.safetensors").exists()
     assert (tmp_path / "r" / "checkpoint.safetensors").exists()
 
 
-def test_options_reach_the_run(convgrad_command, tmp_path) -> None:
+def test_options_reach_the_run(here, tmp_path) -> None:
     from convgrad.nn.checkpoint import read_latest
 
     words = "--optimizer rmsprop --lr 0.003 --weight-decay 0.01 --schedule step --seed 5 --shift 1"
     words += " --dtype float64 --algorithm im2col --precision strict --batch-size 16 --loss mse"
-    done = convgrad_command(*SHORT, "--out", "r", *words.split())
+    words += " --validation 0.0 --threads 2"
+    done = here(*SHORT, "--out", "r", *words.split())
     assert done.returncode == 0, done.stderr
     saved, _ = read_latest(tmp_path / "r")
     found = saved.facts["settings"]

@@ -68,7 +68,7 @@ def test_every_cut_is_noticed(tmp_path) -> None:
     path = tmp_path / "c"
     checkpoint.write(path, example())
     content = path.read_bytes()
-    for length in [*range(0, 24), *range(24, len(content), 37), len(content) - 1]:
+    for length in [*range(24), *range(24, len(content), 37), len(content) - 1]:
         path.write_bytes(content[:length])
         with pytest.raises(TrainingError, match="not a whole safetensors file"):
             checkpoint.read(path)
@@ -156,7 +156,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path) -> None:
 
 
 def test_a_folder_that_is_gone_is_named(tmp_path) -> None:
-    with pytest.raises(TrainingError, match="cannot write .*No such file or directory"):
+    with pytest.raises(TrainingError, match=r"cannot write .*No such file or directory"):
         checkpoint.write(tmp_path / "gone" / CHECKPOINT, example())
 
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from convgrad.errors import TrainingError
 from convgrad.nn.history import History
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -62,3 +63,10 @@ def test_an_unfinished_first_epoch_can_be_drawn(tmp_path, monkeypatch) -> None:
     loss, share = drawn(history, tmp_path, monkeypatch)
     assert len(loss.lines[0].get_xdata()) == 1
     assert len(share.lines[0].get_xdata()) == 0
+
+
+def test_a_folder_that_is_gone_is_named(history: History, tmp_path) -> None:
+    from convgrad.nn.curves import save_learning_curve
+
+    with pytest.raises(TrainingError, match=r"cannot write .*No such file.*resume the run"):
+        save_learning_curve(history, tmp_path / "gone" / "curve.png", "a title")

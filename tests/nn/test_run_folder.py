@@ -42,7 +42,7 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path) -> None:
 
 def test_a_file_in_the_way_is_named(tmp_path) -> None:
     (tmp_path / "runs").write_text("")
-    with pytest.raises(TrainingError, match="cannot make the folder .*runs.*choose another --out"):
+    with pytest.raises(TrainingError, match=r"cannot make the folder .*runs.*choose another --out"):
         new_folder(None, tmp_path / "runs")
     with pytest.raises(TrainingError, match="cannot make the folder"):
         new_folder(tmp_path / "runs")
@@ -69,6 +69,19 @@ def test_one_process_at_a_time_and_the_lock_dies_with_its_holder(tmp_path) -> No
     with locked(tmp_path):
         assert os.listdir(tmp_path) == [LOCK]
     with locked(tmp_path):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="another call locks there")
+def test_a_disk_without_locks_is_named(tmp_path, monkeypatch) -> None:
+    def no_locks(*args: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with (
+        pytest.raises(TrainingError, match="cannot be locked: No locks available; use a folder"),
+        locked(tmp_path),
+    ):
         pass
 
 

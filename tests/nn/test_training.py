@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from convgrad.errors import DataError, SettingError, TrainingError
-from convgrad.nn import batches, checkpoint, models
+from convgrad.nn import batches, checkpoint, machine, models
+from convgrad.nn.blas_threads import blas_threads, using_blas_threads
 from convgrad.nn.data import source
 from convgrad.nn.data.dataset import Dataset
 from convgrad.nn.evaluation import accuracy, outputs
@@ -65,6 +66,8 @@ def test_steps_are_those_of_pytorch(digits: Dataset) -> None:
         weight_decay=0.01,
         schedule="cosine",
         dtype="float64",
+        shift=0,
+        validation=0.0,
     )
     run = begun(settings, digits)
     model = torch.nn.Sequential(
@@ -186,7 +189,9 @@ def test_other_data_is_refused_and_moved_data_is_found(digits: Dataset) -> None:
 def test_an_exploding_loss_stops_with_step_and_layer(digits: Dataset) -> None:
     asked = Settings(model="conv 4 3 same, flatten, linear 10", lr=1e30, limit=64, epochs=3)
     run, saved = begun(asked, digits), []
-    with pytest.raises(NonFiniteError, match=r"step \d+ \(epoch 1\).*0\d_\w+.*smaller --lr") as caught:
+    with pytest.raises(
+        NonFiniteError, match=r"step \d+ \(epoch 1\).*0\d_\w+.*smaller --lr"
+    ) as caught:
         train(run, lambda run: saved.append(snapshot(run)), save_every=1)
     assert f"step {run.step + 1} " in str(caught.value)
     for state in saved:
@@ -205,13 +210,28 @@ def test_a_parameter_that_overflows_is_never_saved(digits: Dataset) -> None:
 
 
 def test_what_may_change_bits_is_told(digits: Dataset, monkeypatch) -> None:
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setattr(machine, "blas_threads", lambda: 3)
     saved = snapshot(begun(ASKED, digits))
     assert differences(saved) == []
+    monkeypatch.setattr(machine, "blas_threads", lambda: None)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
     (told,) = differences(saved)
-    assert "number of BLAS threads" in told
-    assert "OPENBLAS_NUM_THREADS=7" in told
+    assert told.startswith("the number of BLAS threads was 3 and is now ")
+    assert told.endswith(" cores, OPENBLAS_NUM_THREADS=7")
+
+
+def test_blas_threads_are_set_and_put_back() -> None:
+    before = blas_threads()
+    if "openblas" not in machine.blas():
+        assert before is None
+        return
+    assert before is not None
+    with using_blas_threads(1):
+        assert blas_threads() == 1
+        with using_blas_threads(2):
+            assert blas_threads() == 2
+        assert blas_threads() == 1
+    assert blas_threads() == before
 
 
 def test_a_model_that_does_not_fit_the_data_is_refused(digits: Dataset) -> None:
@@ -228,8 +248,10 @@ def test_epoch_order() -> None:
     assert sorted(first) == sorted(second) == list(range(50))
     assert first.tolist() != second.tolist()
     assert first.tolist() != batches.epoch_order(50, 4, 0).tolist()
-    parts = [batches.batch_of(first, 16, i).tolist() for i in range(batches.steps_per_epoch(50, 16))]
-    assert sum(parts, []) == first.tolist()
+    parts = [
+        batches.batch_of(first, 16, i).tolist() for i in range(batches.steps_per_epoch(50, 16))
+    ]
+    assert [sample for part in parts for sample in part] == first.tolist()
     assert [len(part) for part in parts] == [16, 16, 16, 2]
 
 
@@ -268,8 +290,9 @@ def test_history_weighs_batches_by_their_size() -> None:
 def test_the_defaults_reach_98_percent_as_the_mean_over_five_seeds(digits: Dataset) -> None:
     shares = []
     for seed in range(5):
-        run = finished(Settings(seed=seed), digits)
-        scores = outputs(run.model, run.samples.normalised(digits.x_test))
+        with using_blas_threads(Settings.threads):
+            run = finished(Settings(seed=seed), digits)
+            scores = outputs(run.model, run.samples.normalised(digits.x_test))
         shares.append(accuracy(digits.y_test, scores.argmax(axis=1)))
     assert len(digits.y_test) == 360
     assert np.mean(shares) >= 0.98, shares
