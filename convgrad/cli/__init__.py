@@ -39,7 +39,7 @@ def _run_app() -> None:
     import typer
 
     from convgrad.cli import bench, console, info, plan, predict, train
-    from convgrad.nn.training import NonFiniteError
+    from convgrad.nn.training.run import NonFiniteError
 
     app = typer.Typer(
         no_args_is_help=True,
@@ -54,7 +54,7 @@ def _run_app() -> None:
             False, "--version", callback=_print_version, is_eager=True, help="Show the version."
         ),
     ) -> None:
-        """Every gradient of a convolution: fast, exact, checked and explained."""
+        """Every gradient of a convolution, on NumPy arrays, and networks that learn with them."""
 
     app.command("train")(train.train)
     app.command("predict")(predict.predict)

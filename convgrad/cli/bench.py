@@ -20,8 +20,8 @@ import typer
 import convgrad as cg
 from convgrad.cli import console
 from convgrad.cli.info import processor, version
-from convgrad.nn.blas_threads import using_blas_threads
-from convgrad.nn.machine import threads as blas_thread_text
+from convgrad.nn.training.blas_threads import using_blas_threads
+from convgrad.nn.training.machine import threads as blas_thread_text
 
 TOLERANCE = 1e-4  # of max|result|, in float32
 SECONDS_EACH, QUICK_SECONDS_EACH = 0.5, 0.1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import convgrad
 from convgrad.cli import console
-from convgrad.nn.machine import blas, instruction_sets, threads, usable_cores
+from convgrad.nn.training.machine import blas, instruction_sets, threads, usable_cores
 
 CORE = ("numpy", "ml_dtypes")
 OPTIONAL = ("typer", "rich", "matplotlib", "safetensors", "pillow", "scipy", "torch", "jax")

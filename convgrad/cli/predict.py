@@ -12,10 +12,10 @@ import typer
 from convgrad.cli import console
 from convgrad.errors import ConvError
 from convgrad.extras import require
-from convgrad.nn import checkpoint
-from convgrad.nn.classifier import Classifier, classifier
-from convgrad.nn.evaluation import percent
-from convgrad.nn.picture import image_files, prepare, show
+from convgrad.nn.data.picture import image_files, prepare, show
+from convgrad.nn.training import checkpoint
+from convgrad.nn.training.classifier import Classifier, classifier
+from convgrad.nn.training.evaluation import percent
 
 SOME_FAILED = 1
 

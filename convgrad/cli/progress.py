@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from convgrad.cli import console
-from convgrad.nn.evaluation import percent
-from convgrad.nn.training import Run
+from convgrad.nn.training.evaluation import percent
+from convgrad.nn.training.run import Run
 
 REDRAW_SECONDS = 0.1
 PLAIN_SECONDS = 10.0

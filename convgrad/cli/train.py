@@ -11,7 +11,7 @@ from typer.models import OptionInfo
 from convgrad.cli import training_run
 from convgrad.errors import TrainingError
 from convgrad.extras import require
-from convgrad.nn.settings import Settings
+from convgrad.nn.training.settings import Settings
 
 
 def _option(text: str, default: object = None) -> OptionInfo:

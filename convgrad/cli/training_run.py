@@ -15,17 +15,19 @@ import typer
 import convgrad
 from convgrad.cli import console, progress
 from convgrad.errors import TrainingError
-from convgrad.nn import checkpoint, losses, models, training
-from convgrad.nn.blas_threads import using_blas_threads
-from convgrad.nn.curves import save_learning_curve
+from convgrad.nn import losses, models
 from convgrad.nn.data import source
 from convgrad.nn.data.dataset import Dataset
-from convgrad.nn.evaluation import accuracy, confusion, format_confusion, outputs, percent
 from convgrad.nn.gradient_check import check_gradients
-from convgrad.nn.run_folder import locked, new_folder
-from convgrad.nn.run_state import differences, restored, snapshot, trained
-from convgrad.nn.settings import Settings
-from convgrad.nn.training import NonFiniteError, Run
+from convgrad.nn.training import checkpoint
+from convgrad.nn.training import run as training
+from convgrad.nn.training.blas_threads import using_blas_threads
+from convgrad.nn.training.curves import save_learning_curve
+from convgrad.nn.training.evaluation import accuracy, confusion, format_confusion, outputs, percent
+from convgrad.nn.training.folder import locked, new_folder
+from convgrad.nn.training.run import NonFiniteError, Run
+from convgrad.nn.training.settings import Settings
+from convgrad.nn.training.state import differences, restored, snapshot, trained
 
 CURVE = "learning-curve.png"
 FAILED = "failed.safetensors"

@@ -13,8 +13,8 @@ from convgrad.cli import console
 from convgrad.cli.progress import Clock, batch_line, duration, epoch_line
 from convgrad.nn import models
 from convgrad.nn.data import source
-from convgrad.nn.settings import Settings
-from convgrad.nn.training import one_step, start
+from convgrad.nn.training.run import one_step, start
+from convgrad.nn.training.settings import Settings
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from convgrad.nn import checkpoint
-from convgrad.nn.checkpoint import MODEL, Saved
-from convgrad.nn.settings import Settings
+from convgrad.nn.training import checkpoint
+from convgrad.nn.training.checkpoint import MODEL, Saved
+from convgrad.nn.training.settings import Settings
 
 pytest.importorskip("safetensors")
 Image = pytest.importorskip("PIL.Image")

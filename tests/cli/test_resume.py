@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convgrad.nn import checkpoint, machine
+from convgrad.nn.training import checkpoint, machine
 
 pytest.importorskip("safetensors")
 pytest.importorskip("matplotlib")

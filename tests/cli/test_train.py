@@ -128,7 +128,7 @@ def test_a_diverging_run_stops_with_step_and_layer(here, tmp_path) -> None:
 
 
 def test_options_reach_the_run(here, tmp_path) -> None:
-    from convgrad.nn.checkpoint import read_latest
+    from convgrad.nn.training.checkpoint import read_latest
 
     words = "--optimizer rmsprop --lr 0.003 --weight-decay 0.01 --schedule step --seed 5 --shift 1"
     words += " --dtype float64 --algorithm im2col --precision strict --batch-size 16 --loss mse"

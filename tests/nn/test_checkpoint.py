@@ -13,8 +13,8 @@ import pytest
 
 import convgrad
 from convgrad.errors import TrainingError
-from convgrad.nn import checkpoint
-from convgrad.nn.checkpoint import CHECKPOINT, MODEL, PREVIOUS, Saved
+from convgrad.nn.training import checkpoint
+from convgrad.nn.training.checkpoint import CHECKPOINT, MODEL, PREVIOUS, Saved
 
 pytest.importorskip("safetensors")
 ROOT = Path(convgrad.__file__).parent.parent
@@ -164,7 +164,7 @@ WRITE_ALL_THE_TIME = """
 import sys
 from pathlib import Path
 import numpy as np
-from convgrad.nn.checkpoint import CHECKPOINT, PREVIOUS, Saved, write
+from convgrad.nn.training.checkpoint import CHECKPOINT, PREVIOUS, Saved, write
 
 folder, number = Path(sys.argv[1]), 0
 while True:

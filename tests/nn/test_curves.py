@@ -5,7 +5,7 @@ import os
 import pytest
 
 from convgrad.errors import TrainingError
-from convgrad.nn.history import History
+from convgrad.nn.training.history import History
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -23,7 +23,7 @@ def drawn(history: History, tmp_path, monkeypatch) -> list:
     """The axes that save_learning_curve draws."""
     from matplotlib.figure import Figure
 
-    from convgrad.nn.curves import save_learning_curve
+    from convgrad.nn.training.curves import save_learning_curve
 
     figures = []
     savefig = Figure.savefig
@@ -66,7 +66,7 @@ def test_an_unfinished_first_epoch_can_be_drawn(tmp_path, monkeypatch) -> None:
 
 
 def test_a_folder_that_is_gone_is_named(history: History, tmp_path) -> None:
-    from convgrad.nn.curves import save_learning_curve
+    from convgrad.nn.training.curves import save_learning_curve
 
     with pytest.raises(TrainingError, match=r"cannot write .*No such file.*resume the run"):
         save_learning_curve(history, tmp_path / "gone" / "curve.png", "a title")

@@ -5,11 +5,11 @@ import pytest
 
 from convgrad.errors import ShapeError
 from convgrad.nn import models
-from convgrad.nn.checkpoint import Saved
-from convgrad.nn.classifier import Classifier, classifier
 from convgrad.nn.description import model_from_spec
-from convgrad.nn.evaluation import accuracy, confusion, format_confusion, outputs, percent
-from convgrad.nn.settings import Settings
+from convgrad.nn.training.checkpoint import Saved
+from convgrad.nn.training.classifier import Classifier, classifier
+from convgrad.nn.training.evaluation import accuracy, confusion, format_confusion, outputs, percent
+from convgrad.nn.training.settings import Settings
 
 TRUTH = np.array([0, 0, 1, 1, 1, 2])
 GUESS = np.array([0, 1, 1, 1, 0, 2])

@@ -12,9 +12,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from convgrad.errors import DataError, MissingExtraError, ShapeError
-from convgrad.nn import ink, picture
-from convgrad.nn.data import load
-from convgrad.nn.picture import image_files, prepare, show
+from convgrad.nn.data import ink, load, picture
+from convgrad.nn.data.picture import image_files, prepare, show
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 DIGITS = (1, 8, 8)

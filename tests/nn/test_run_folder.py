@@ -10,14 +10,14 @@ import pytest
 
 import convgrad
 from convgrad.errors import TrainingError
-from convgrad.nn.run_folder import LOCK, locked, new_folder
+from convgrad.nn.training.folder import LOCK, locked, new_folder
 
 ROOT = Path(convgrad.__file__).parent.parent
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from convgrad.nn.run_folder import locked
+from convgrad.nn.training.folder import locked
 
 with locked(Path(sys.argv[1])):
     print("held", flush=True)

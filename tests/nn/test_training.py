@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from convgrad.errors import DataError, SettingError, TrainingError
-from convgrad.nn import batches, checkpoint, machine, models
-from convgrad.nn.blas_threads import blas_threads, using_blas_threads
+from convgrad.nn import models
 from convgrad.nn.data import source
 from convgrad.nn.data.dataset import Dataset
-from convgrad.nn.evaluation import accuracy, outputs
-from convgrad.nn.history import History
-from convgrad.nn.run_state import differences, restored, snapshot
-from convgrad.nn.settings import Settings, continued, settings_from_dict
-from convgrad.nn.training import NonFiniteError, Run, one_step, start, train
+from convgrad.nn.training import batches, checkpoint, machine
+from convgrad.nn.training.blas_threads import blas_threads, using_blas_threads
+from convgrad.nn.training.evaluation import accuracy, outputs
+from convgrad.nn.training.history import History
+from convgrad.nn.training.run import NonFiniteError, Run, one_step, start, train
+from convgrad.nn.training.settings import Settings, continued, settings_from_dict
+from convgrad.nn.training.state import differences, restored, snapshot
 
 TINY = "conv 4 3 same, batchnorm, relu, maxpool 2, flatten, dropout 0.3, linear 10"
 ASKED = Settings(

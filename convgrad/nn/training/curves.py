@@ -13,7 +13,7 @@ from convgrad.errors import TrainingError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from convgrad.nn.training import History
+    from convgrad.nn.training.run import History
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#c4500a", "#9db4cf"
 

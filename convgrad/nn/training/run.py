@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 
 from convgrad.errors import TrainingError
-from convgrad.nn import batches, losses, optimizers, schedules
+from convgrad.nn import losses, optimizers, schedules
 from convgrad.nn.data.dataset import Dataset
 from convgrad.nn.description import model_from_spec
-from convgrad.nn.evaluation import accuracy, outputs
-from convgrad.nn.history import History
 from convgrad.nn.losses import Loss
 from convgrad.nn.network import Model
 from convgrad.nn.optimizers import Optimizer
 from convgrad.nn.schedules import Schedule
-from convgrad.nn.settings import Settings
+from convgrad.nn.training import batches
+from convgrad.nn.training.evaluation import accuracy, outputs
+from convgrad.nn.training.history import History
+from convgrad.nn.training.settings import Settings
 
 DEFAULT_LOSS = "softmax_cross_entropy"
 

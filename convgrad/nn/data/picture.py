@@ -14,7 +14,7 @@ import numpy as np
 from convgrad.errors import DataError, ShapeError
 from convgrad.extras import require
 from convgrad.nn.data.files import listing
-from convgrad.nn.ink import digit
+from convgrad.nn.data.ink import digit
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 import convgrad
-from convgrad.nn.blas_threads import blas_threads
+from convgrad.nn.training.blas_threads import blas_threads
 
 THREAD_SETTINGS = (
     "OPENBLAS_NUM_THREADS",

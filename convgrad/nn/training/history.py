@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from convgrad.nn import batches
+from convgrad.nn.training import batches
 
 
 @dataclass

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from convgrad.errors import DataError, TrainingError
-from convgrad.nn.checkpoint import Saved
 from convgrad.nn.data.dataset import Dataset
-from convgrad.nn.machine import numerics
-from convgrad.nn.settings import continued, settings_from_dict
-from convgrad.nn.training import Run, start
+from convgrad.nn.training.checkpoint import Saved
+from convgrad.nn.training.machine import numerics
+from convgrad.nn.training.run import Run, start
+from convgrad.nn.training.settings import continued, settings_from_dict
 
 
 def snapshot(run: Run) -> Saved:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convgrad.nn.checkpoint import Saved
 from convgrad.nn.description import model_from_spec
-from convgrad.nn.evaluation import outputs
 from convgrad.nn.network import Model
+from convgrad.nn.training.checkpoint import Saved
+from convgrad.nn.training.evaluation import outputs
 
 
 @dataclass(frozen=True)
