@@ -12,7 +12,7 @@ It accumulates in `problem.wide` and hands each finished part of the result to `
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from convgrad.geometry import Geometry
 
 DIRECTIONS = ("forward", "input_grad", "weight_grad")
 PRECISIONS = ("strict", "standard", "fast")
-WIDE = {"float16": np.dtype(np.float32), "bfloat16": np.dtype(np.float32)}
 UNIT_ROUNDOFF = {
     "float16": 2.0**-11,
     "bfloat16": 2.0**-8,
@@ -30,6 +29,12 @@ UNIT_ROUNDOFF = {
     "complex64": 2.0**-24,
     "complex128": 2.0**-53,
 }
+
+
+@lru_cache(maxsize=64)
+def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that sums of `dtype` are kept in: float32 for float16 and bfloat16."""
+    return np.dtype(np.float32) if dtype.name in ("float16", "bfloat16") else dtype
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ class Problem:
 
     @cached_property
     def wide(self) -> np.dtype[Any]:
-        """The accumulator's dtype: float32 for the half types, else the dtype itself."""
-        return WIDE.get(self.dtype.name, self.dtype)
+        """The accumulator's dtype."""
+        return wide_dtype(self.dtype)
 
     @property
     def flops(self) -> int:

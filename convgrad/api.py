@@ -18,7 +18,8 @@ Settings that all functions share:
                             NCHW, NHWC and the like are aliases. x without N gives y without N
     flip                    True for convolution with the kernel turned by 180°, as in MATLAB
     algorithm               "auto", or direct, im2col, rot180, fft, winograd
-    precision               "strict": plain sums only; "standard"; "fast": F(4,3) Winograd too
+    precision               "strict": plain sums only; "standard": FFT and F(2,3) Winograd too,
+                            which spread a NaN over an image or a tile; "fast": F(4,3) too
     max_scratch             the most bytes an algorithm may take beside operands and result
     out                     an array to write into; it is returned
 
@@ -36,7 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convgrad import maps
-from convgrad.algorithm import WIDE, Epilogue
+from convgrad.algorithm import Epilogue, wide_dtype
 from convgrad.arrays import Array, dtype_of
 from convgrad.calls import (
     Frame,
@@ -45,6 +46,7 @@ from convgrad.calls import (
     conv_frame,
     gather,
     needed,
+    real_scale,
     target,
     transposed_frame,
 )
@@ -169,7 +171,12 @@ def input_grad(
     frame.check(operands)
     array = _target(frame, "dx", out, operands, accumulate)
     result = frame.evaluate(
-        "backward", "dx", operands, out=array, scale=float(scale), accumulate=accumulate
+        "backward",
+        "dx",
+        operands,
+        out=array,
+        scale=real_scale("input_grad", scale),
+        accumulate=accumulate,
     )
     return kind.restore(result) if out is None else out
 
@@ -213,7 +220,7 @@ def weight_grad(
     array = _target(frame, "dw", out, operands, accumulate, per_sample)
     result = frame.evaluate(
         "backward", "dw", operands, out=array,
-        scale=float(scale), accumulate=accumulate, per_sample=per_sample,
+        scale=real_scale("weight_grad", scale), accumulate=accumulate, per_sample=per_sample,
     )  # fmt: skip
     return kind.restore(result) if out is None else out
 
@@ -249,8 +256,8 @@ def bias_grad(
     _check_accumulate("bias_grad", out, accumulate)
     result = target("bias_grad", out, shape, operands)
     result = np.empty(shape, array.dtype) if result is None else result
-    wide = WIDE.get(array.dtype.name, array.dtype)
-    maps.bias_grad(canonical, wide, result, Epilogue(float(scale), accumulate), per_sample)
+    epilogue = Epilogue(real_scale("bias_grad", scale), accumulate)
+    maps.bias_grad(canonical, wide_dtype(array.dtype), result, epilogue, per_sample)
     return kind.restore(result) if out is None else out
 
 

@@ -23,10 +23,11 @@ Array = Any  # a NumPy array, or a CPU array of another library
 
 @dataclass(frozen=True)
 class Kind:
-    """A family of arrays and the way back into it."""
+    """A family of arrays, the way back into it, and how its arrays change their dtype."""
 
     name: str
     restore: Callable[[np.ndarray], Array]
+    cast: str = "{name}.astype(numpy.{dtype})"
 
 
 NUMPY = Kind("NumPy", lambda array: array)
@@ -63,17 +64,33 @@ def _from_torch(call: str, name: str, tensor: Any, torch: Any) -> tuple[np.ndarr
             f"PyTorch's autograd; pass {name}.detach(), or call convgrad from a "
             "torch.autograd.Function"
         )
+    if torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None:
+        raise ArrayError(
+            f"{call}: {name} carries a forward-mode tangent, which would be lost; "
+            "pass its primal, and the tangent to convgrad.jvp"
+        )
+    if tensor.device.type == "meta":
+        raise ArrayError(f"{call}: {name} is on meta, which holds no numbers; pass a CPU tensor")
     if tensor.device.type != "cpu":
         raise ArrayError(f"{call}: {name} is on {tensor.device}; pass {name}.cpu()")
     if tensor.layout != torch.strided:
         raise ArrayError(f"{call}: {name} is {tensor.layout}; pass {name}.to_dense()")
-    tensor = tensor.resolve_conj().resolve_neg()
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.uint16).numpy().view(bfloat16()), Kind("PyTorch", _to_torch)
+    if name == "out" and (tensor.is_conj() or tensor.is_neg()):
+        raise ArrayError(
+            f"{call}: out is a view that conjugates or negates what is written; "
+            "pass the tensor it was made from"
+        )
+    kind = Kind("PyTorch", _to_torch, "{name}.to(torch.{dtype})")
     try:
-        return tensor.numpy(), Kind("PyTorch", _to_torch)
+        tensor = tensor.resolve_conj().resolve_neg()
+        if tensor.dtype == torch.bfloat16:
+            return tensor.view(torch.uint16).numpy().view(bfloat16()), kind
+        return tensor.numpy(), kind
     except TypeError as error:
-        raise DTypeError(f"{call}: {name} is {tensor.dtype}; {_ask(name)}") from error
+        raise DTypeError(f"{call}: {name} is {tensor.dtype}; {_ask(name, kind)}") from error
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ArrayError(f"{call}: {name} holds no numbers that can be read: {reason}") from error
 
 
 def _to_torch(array: np.ndarray) -> Any:
@@ -101,7 +118,7 @@ def _from_jax(call: str, name: str, value: Any, jax: Any) -> tuple[np.ndarray, K
             )
         return result
 
-    return np.asarray(value), Kind("JAX", restore)
+    return np.asarray(value), Kind("JAX", restore, "{name}.astype(jax.numpy.{dtype})")
 
 
 def _from_dlpack(call: str, name: str, value: Any) -> tuple[np.ndarray, Kind]:
@@ -127,10 +144,10 @@ def bfloat16() -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16)
 
 
-def floating_dtype(call: str, name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+def floating_dtype(call: str, name: str, dtype: np.dtype[Any], kind: Kind = NUMPY) -> np.dtype[Any]:
     """The dtype in native byte order; raises DTypeError unless convgrad computes in it."""
     if not _is_floating(dtype):
-        raise DTypeError(f"{call}: {name} is {dtype.name}; {_ask(name)}")
+        raise DTypeError(f"{call}: {name} is {dtype.name}; {_ask(name, kind)}")
     return dtype.newbyteorder("=")
 
 
@@ -139,9 +156,10 @@ def _is_floating(dtype: np.dtype[Any]) -> bool:
     return dtype.name in FLOATING
 
 
-def _ask(name: str) -> str:
+def _ask(name: str, kind: Kind) -> str:
     return (
-        f"convgrad computes in {', '.join(FLOATING)}: pass {name}.astype(numpy.float32), "
+        f"convgrad computes in {', '.join(FLOATING)}: pass "
+        f"{kind.cast.format(name=name, dtype='float32')}, "
         "or float64 where integers above 16,777,216 must stay exact"
     )
 
@@ -157,15 +175,15 @@ def dtype_of(call: str, dtype: Any) -> np.dtype[Any]:
     return floating_dtype(call, "dtype", found)
 
 
-def common_dtype(call: str, arrays: dict[str, np.ndarray]) -> np.dtype[Any]:
+def common_dtype(call: str, arrays: dict[str, np.ndarray], kind: Kind) -> np.dtype[Any]:
     """The one dtype that all arrays have; raises DTypeError naming the two that differ."""
-    dtypes = {name: floating_dtype(call, name, a.dtype) for name, a in arrays.items()}
+    dtypes = {name: floating_dtype(call, name, a.dtype, kind) for name, a in arrays.items()}
     (first, dtype), *rest = dtypes.items()
     for name, other in rest:
         if other != dtype:
             raise DTypeError(
                 f"{call}: {first} is {dtype.name} but {name} is {other.name}; "
-                f"pass {name}.astype({first}.dtype) or the other way round"
+                f"pass {kind.cast.format(name=name, dtype=dtype.name)} or the other way round"
             )
     return dtype
 

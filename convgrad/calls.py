@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from convgrad import maps
-from convgrad.algorithm import PRECISIONS, WIDE, Epilogue
+from convgrad.algorithm import PRECISIONS, Epilogue, wide_dtype
 from convgrad.arrays import Array, Kind, check_out, common_dtype, common_kind, native, to_numpy
-from convgrad.errors import ConvError, DTypeError, SettingError, ShapeError
+from convgrad.errors import ArrayError, ConvError, DTypeError, SettingError, ShapeError
 from convgrad.geometry import (
     Geometry,
     Size,
@@ -28,6 +28,7 @@ from convgrad.geometry import (
 from convgrad.padding import check_mode
 from convgrad.rules import CONV, CONV_TRANSPOSE, Rule
 
+OPTIONAL = ("b", "ddx", "ddw", "ddb", "tx", "tw", "tb")
 LAYOUTS = {
     "channels_first": None, "channels_last": None,
     "NCL": 1, "NCW": 1, "NLC": 1, "NWC": 1, "NCHW": 2, "NHWC": 2, "NCDHW": 3, "NDHWC": 3,
@@ -149,7 +150,7 @@ class Frame:
             lead = (self.geometry.batch,) if per_sample else ()
             out = np.empty(lead + self.shape(result), dtype)
         view = self._result_view(result, out, per_sample)
-        wide = WIDE.get(dtype.name, dtype)
+        wide = wide_dtype(dtype)
         if not terms:
             Epilogue(scale, accumulate, bias).store(view, np.zeros(view.shape, wide), bias_axis=1)
             return out
@@ -206,11 +207,17 @@ def _out_size(g: Geometry, stride: Size, padding: int | None) -> Size:
 
 
 def gather(call: str, **arrays: Array | None) -> tuple[dict[str, np.ndarray], Kind]:
-    """The operands that were given, as native NumPy arrays of one dtype, and their kind."""
+    """The operands that were given, as native NumPy arrays of one dtype, and their kind.
+
+    Only a bias, and the factors of a sum of terms, may be missing.
+    """
+    for name, array in arrays.items():
+        if array is None and name not in OPTIONAL:
+            raise ArrayError(f"{call}: {name} is None; an array is needed")
     given = {name: to_numpy(call, name, a) for name, a in arrays.items() if a is not None}
     operands = {name: array for name, (array, _) in given.items()}
-    common_dtype(call, operands)
     kind = common_kind(call, {name: kind for name, (_, kind) in given.items()})
+    common_dtype(call, operands, kind)
     return {name: native(array) for name, array in operands.items()}, kind
 
 
@@ -357,7 +364,8 @@ def _checked(call: str, settings: Settings) -> Settings:
 
 def frozen(call: str, name: str, value: object) -> Any:
     """An int, or nested sequences of ints, as hashable tuples."""
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+    single = isinstance(value, str | bytes) or getattr(value, "ndim", None) == 0
+    if isinstance(value, Iterable) and not single:
         return tuple(frozen(call, name, v) for v in value)
     return _integer(call, name, value)
 
@@ -383,5 +391,15 @@ def needed(call: str, needs: Iterable[str], names: tuple[str, ...]) -> frozenset
     """The gradients asked for, checked."""
     wanted = frozenset((needs,) if isinstance(needs, str) else needs)
     if not wanted <= set(names):
-        raise SettingError(f"{call}: needs={needs!r}; it must hold names out of {', '.join(names)}")
+        raise SettingError(
+            f"{call}: needs={needs!r}, but it must be a tuple of names out of {names}"
+        )
     return wanted
+
+
+def real_scale(call: str, scale: float) -> float:
+    """`scale` as a float; raises SettingError where it is no real number."""
+    try:
+        return float(scale)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"{call}: scale must be a real number, not {scale!r}") from error

@@ -10,7 +10,7 @@ import numpy as np
 
 from convgrad.algorithm import DIRECTIONS
 from convgrad.arrays import Array
-from convgrad.calls import Frame, gather, target
+from convgrad.calls import Frame, gather, real_scale, target
 from convgrad.errors import DTypeError, SettingError
 from convgrad.geometry import axis_text, pads_text
 from convgrad.maps import Map
@@ -106,8 +106,9 @@ class Plan:
         shape = self.frame.shape(result)
         array = target(call, out, shape, operands if bias is None else {**operands, "b": bias})
         value = self.frame.evaluate(
-            group, result, operands, bias, array, scale=scale, accumulate=accumulate
-        )
+            group, result, operands, bias, array,
+            scale=real_scale(call, scale), accumulate=accumulate,
+        )  # fmt: skip
         return kind.restore(value) if out is None else out
 
     def __str__(self) -> str:

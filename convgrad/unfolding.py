@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convgrad.algorithm import WIDE
+from convgrad.algorithm import wide_dtype
 from convgrad.arrays import Array, native, to_numpy
 from convgrad.calls import frozen, frozen_shape
 from convgrad.errors import DTypeError, ShapeError
@@ -59,7 +59,7 @@ def col2im(
             f"col2im: cols is {array.shape}, but x {shape} with kernel {geometry.kernel} "
             f"unfolds to {need}"
         )
-    wide = array.astype(WIDE.get(array.dtype.name, array.dtype), copy=False)
+    wide = array.astype(wide_dtype(array.dtype), copy=False)
     image = unfolded.col2im(geometry, wide if batched else wide[None])
     image = np.ascontiguousarray(image if batched else image[0]).astype(array.dtype, copy=False)
     return kind.restore(image)
@@ -87,6 +87,6 @@ def _geometry(
 
 
 def _numbers(call: str, name: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind not in "biufc" and array.dtype.name not in WIDE:
+    if array.dtype.kind not in "biufc" and array.dtype.name != "bfloat16":
         raise DTypeError(f"{call}: {name} is {array.dtype}, which holds no numbers")
     return array

@@ -200,7 +200,7 @@ CASES = {
     "needs": (
         lambda: cg.backward(X, W, DY, needs=("x", "bias")),
         cg.SettingError,
-        "it must hold names out of x, w, b",
+        "needs=('x', 'bias'), but it must be a tuple of names out of ('x', 'w', 'b')",
     ),
     "accumulate without out": (
         lambda: cg.input_grad(X.shape, W, DY, accumulate=True),
@@ -220,13 +220,23 @@ CASES = {
     "mixed dtypes": (
         lambda: cg.conv(X, W.astype(np.float32)),
         cg.DTypeError,
-        "conv: x is float64 but w is float32; pass w.astype(x.dtype) or the other way round",
+        "conv: x is float64 but w is float32; pass w.astype(numpy.float64) or the other way round",
     ),
     "integers": (
         lambda: cg.conv(X.astype(int), W),
         cg.DTypeError,
         "conv: x is int64; convgrad computes in float16, bfloat16, float32, float64, complex64, "
         "complex128: pass x.astype(numpy.float32)",
+    ),
+    "an operand that is None": (
+        lambda: cg.backward(X, None, DY),
+        cg.ArrayError,
+        "backward: w is None; an array is needed",
+    ),
+    "complex scale": (
+        lambda: cg.weight_grad(X, W.shape, DY, scale=2j),
+        cg.SettingError,
+        "weight_grad: scale must be a real number, not 2j",
     ),
     "booleans": (lambda: cg.conv(X, W > 0), cg.DTypeError, "conv: w is bool;"),
     "long double": (

@@ -5,6 +5,7 @@ own samples through PyTorch's own gradient checks; another answers with PyTorch'
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import convgrad
 
 pytest.importorskip("torch")
 
@@ -40,10 +43,15 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
 
 
 def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """A child that judges the same convgrad as this process has."""
     line = [sys.executable, str(HERE / script), *map(str, arguments)]
+    home = str(Path(convgrad.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
-    )
+        line, env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, encoding="utf-8",
+    )  # fmt: skip
 
 
 def finish(child: subprocess.Popen[str]) -> None:
