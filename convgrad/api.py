@@ -31,46 +31,37 @@ Raises: ShapeError, DTypeError, ArrayError, SettingError, AlgorithmError; all ar
 `out` is untouched when one is raised.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 
 from convgrad import maps
-from convgrad.algorithm import Epilogue, wide_dtype
-from convgrad.arrays import Array, dtype_of
-from convgrad.calls import (
-    Frame,
-    Settings,
-    channels_last,
-    conv_frame,
-    gather,
-    needed,
-    real_scale,
-    target,
-    transposed_frame,
-)
+from convgrad.algorithm import Epilogue
+from convgrad.arrays import Array, dtype_of, native
+from convgrad.calls import Frame, conv_frame, gather, target, transposed_frame
 from convgrad.errors import SettingError, ShapeError
 from convgrad.plans import Plan, make_plan
+from convgrad.settings import Settings, channels_last, flag, ints, needed, real_scale
 
-Ints = int | Sequence[int]
-Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
+Ints = SupportsIndex | Iterable[SupportsIndex]
+Padding = str | SupportsIndex | Iterable[SupportsIndex | Iterable[SupportsIndex]]
 
 
 class Gradients(NamedTuple):
     """What a backward returns; None where it was not needed."""
 
-    dx: Array | None
-    dw: Array | None
-    db: Array | None
+    dx: Array
+    dw: Array
+    db: Array
 
 
 class SecondGradients(NamedTuple):
     """What a double backward returns; None where it was not needed."""
 
-    ddy: Array | None
-    dx: Array | None
-    dw: Array | None
+    ddy: Array
+    dx: Array
+    dw: Array
 
 
 def conv(
@@ -80,7 +71,7 @@ def conv(
     stride: Ints = 1,
     padding: Padding = 0,
     dilation: Ints = 1,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
     *,
     padding_mode: str = "zeros",
     padding_value: complex = 0,
@@ -114,7 +105,7 @@ def conv_transpose(
     stride: Ints = 1,
     padding: Padding = 0,
     output_padding: Ints = 0,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
     dilation: Ints = 1,
     *,
     layout: str = "channels_first",
@@ -140,13 +131,13 @@ def conv_transpose(
 
 
 def input_grad(
-    x_shape: Sequence[int],
+    x_shape: Iterable[SupportsIndex],
     w: Array,
     dy: Array,
     stride: Ints = 1,
     padding: Padding = 0,
     dilation: Ints = 1,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
     *,
     padding_mode: str = "zeros",
     layout: str = "channels_first",
@@ -155,7 +146,7 @@ def input_grad(
     precision: str = "standard",
     max_scratch: int | None = None,
     out: Array | None = None,
-    scale: float = 1,
+    scale: SupportsFloat = 1,
     accumulate: bool = False,
 ) -> Array:
     """dx[n,c,i] = Σ_{o,k,p: s·p + d·k − lo = i} conj(w[o,c,k]) · dy[n,o,p].
@@ -183,12 +174,12 @@ def input_grad(
 
 def weight_grad(
     x: Array,
-    w_shape: Sequence[int],
+    w_shape: Iterable[SupportsIndex],
     dy: Array,
     stride: Ints = 1,
     padding: Padding = 0,
     dilation: Ints = 1,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
     *,
     padding_mode: str = "zeros",
     padding_value: complex = 0,
@@ -198,7 +189,7 @@ def weight_grad(
     precision: str = "standard",
     max_scratch: int | None = None,
     out: Array | None = None,
-    scale: float = 1,
+    scale: SupportsFloat = 1,
     accumulate: bool = False,
     per_sample: bool = False,
 ) -> Array:
@@ -215,7 +206,7 @@ def weight_grad(
         "weight_grad", operands["x"].shape, w_shape, stride, padding, dilation, groups, settings
     )
     frame.check(operands)
-    if per_sample and not frame.batched:
+    if flag("weight_grad", "per_sample", per_sample) and not frame.batched:
         raise SettingError("weight_grad: per_sample=True needs x with a batch axis")
     array = _target(frame, "dw", out, operands, accumulate, per_sample)
     result = frame.evaluate(
@@ -231,7 +222,7 @@ def bias_grad(
     layout: str = "channels_first",
     batched: bool = True,
     out: Array | None = None,
-    scale: float = 1,
+    scale: SupportsFloat = 1,
     accumulate: bool = False,
     per_sample: bool = False,
 ) -> Array:
@@ -240,14 +231,14 @@ def bias_grad(
     dy (N, O, *out), or (O, *out) with batched=False → (O); per_sample=True gives (N, O).
     """
     operands, kind = gather("bias_grad", dy=dy)
-    array = operands["dy"]
-    rank = array.ndim - 1 - batched
+    array = native(operands["dy"])
+    rank = array.ndim - 1 - flag("bias_grad", "batched", batched)
     if rank < 1:
         raise ShapeError(
             f"bias_grad: dy is {array.shape} with batched={batched}; it needs "
             f"{'batch, ' if batched else ''}channels and at least one spatial axis"
         )
-    if per_sample and not batched:
+    if flag("bias_grad", "per_sample", per_sample) and not batched:
         raise SettingError("bias_grad: per_sample=True needs dy with a batch axis")
     if channels_last("bias_grad", layout, rank):
         array = np.moveaxis(array, -1, int(batched))
@@ -257,7 +248,7 @@ def bias_grad(
     result = target("bias_grad", out, shape, operands)
     result = np.empty(shape, array.dtype) if result is None else result
     epilogue = Epilogue(real_scale("bias_grad", scale), accumulate)
-    maps.bias_grad(canonical, wide_dtype(array.dtype), result, epilogue, per_sample)
+    maps.bias_grad(canonical, result, epilogue, per_sample)
     return kind.restore(result) if out is None else out
 
 
@@ -268,7 +259,7 @@ def backward(
     stride: Ints = 1,
     padding: Padding = 0,
     dilation: Ints = 1,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
     *,
     needs: Iterable[str] = ("x", "w", "b"),
     padding_mode: str = "zeros",
@@ -302,7 +293,7 @@ def conv_transpose_backward(
     stride: Ints = 1,
     padding: Padding = 0,
     output_padding: Ints = 0,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
     dilation: Ints = 1,
     *,
     needs: Iterable[str] = ("x", "w", "b"),
@@ -335,7 +326,7 @@ def double_backward(
     stride: Ints = 1,
     padding: Padding = 0,
     dilation: Ints = 1,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
     *,
     needs: Iterable[str] = ("dy", "x", "w"),
     padding_mode: str = "zeros",
@@ -374,7 +365,7 @@ def conv_transpose_double_backward(
     stride: Ints = 1,
     padding: Padding = 0,
     output_padding: Ints = 0,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
     dilation: Ints = 1,
     *,
     needs: Iterable[str] = ("dy", "x", "w"),
@@ -410,7 +401,7 @@ def jvp(
     stride: Ints = 1,
     padding: Padding = 0,
     dilation: Ints = 1,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
     *,
     padding_mode: str = "zeros",
     padding_value: complex = 0,
@@ -443,12 +434,12 @@ def jvp(
 
 def plan(
     direction: str,
-    x_shape: Sequence[int],
-    w_shape: Sequence[int],
+    x_shape: Iterable[SupportsIndex],
+    w_shape: Iterable[SupportsIndex],
     stride: Ints = 1,
     padding: Padding = 0,
     dilation: Ints = 1,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
     *,
     dtype: Any = "float32",
     transposed: bool = False,
@@ -460,25 +451,26 @@ def plan(
     algorithm: str = "auto",
     precision: str = "standard",
     max_scratch: int | None = None,
+    per_sample: bool = False,
     measure: bool = False,
 ) -> Plan:
     """How "forward", "input_grad" or "weight_grad" would be computed, to print, keep and run.
 
     print(plan) shows the algorithm and why, who declined and why, flops, bytes, scratch and the
     error bound. plan(x, w, b), plan(w, dy) and plan(x, dy) run it. transposed=True plans
-    conv_transpose and its gradients. measure=True times every algorithm that accepts, takes the
-    fastest, and remembers the times for this process; results may then differ in their last bits
-    from one machine to another.
+    conv_transpose and its gradients, per_sample=True a weight_grad for each sample. measure=True
+    times every algorithm that accepts, takes the fastest, and remembers the times for this
+    process; results may then differ in their last bits from one machine to another.
     """
     settings = Settings(
         padding_mode, padding_value, layout, flip, algorithm, precision, max_scratch
     )
-    if measure and algorithm != "auto":
+    if flag("plan", "measure", measure) and algorithm != "auto":
         raise SettingError(
             f"plan: measure=True chooses the algorithm, so algorithm={algorithm!r} cannot be met; "
             "leave one of them out"
         )
-    if transposed:
+    if flag("plan", "transposed", transposed):
         if padding_mode != "zeros":
             raise SettingError(
                 "plan: transposed=True pads with zeros only; plan input_grad for other modes"
@@ -487,10 +479,13 @@ def plan(
             "plan", x_shape, w_shape, stride, padding, output_padding, groups, dilation, settings
         )
     else:
-        if output_padding != 0:
+        extra = ints("plan", "output_padding", output_padding)
+        if extra != 0 and any((extra,) if isinstance(extra, int) else extra):
             raise SettingError("plan: output_padding needs transposed=True")
         frame = conv_frame("plan", x_shape, w_shape, stride, padding, dilation, groups, settings)
-    return make_plan(direction, frame, dtype_of("plan", dtype), measure)
+    if flag("plan", "per_sample", per_sample) and (direction != "weight_grad" or not frame.batched):
+        raise SettingError("plan: per_sample=True is for weight_grad of x with a batch axis")
+    return make_plan(direction, frame, dtype_of("plan", dtype), per_sample, measure)
 
 
 def _value(frame: Frame, operands: dict[str, np.ndarray], kind: Any, out: Array | None) -> Array:
@@ -546,5 +541,5 @@ def _target(
 
 
 def _check_accumulate(call: str, out: Array | None, accumulate: bool) -> None:
-    if accumulate and out is None:
+    if flag(call, "accumulate", accumulate) and out is None:
         raise SettingError(f"{call}: accumulate=True needs the `out` to add to")

@@ -64,7 +64,7 @@ def _from_torch(call: str, name: str, tensor: Any, torch: Any) -> tuple[np.ndarr
             f"PyTorch's autograd; pass {name}.detach(), or call convgrad from a "
             "torch.autograd.Function"
         )
-    if torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None:
+    if _has_tangent(tensor, torch):
         raise ArrayError(
             f"{call}: {name} carries a forward-mode tangent, which would be lost; "
             "pass its primal, and the tangent to convgrad.jvp"
@@ -91,6 +91,13 @@ def _from_torch(call: str, name: str, tensor: Any, torch: Any) -> tuple[np.ndarr
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ArrayError(f"{call}: {name} holds no numbers that can be read: {reason}") from error
+
+
+def _has_tangent(tensor: Any, torch: Any) -> bool:
+    """Whether a forward-mode tangent would be lost; beneath autograd's dispatch nothing is."""
+    autograd = torch._C.DispatchKey.AutogradFunctionality
+    beneath = torch._C._dispatch_tls_is_dispatch_key_excluded(autograd)
+    return not beneath and torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def _to_torch(array: np.ndarray) -> Any:
@@ -122,6 +129,8 @@ def _from_jax(call: str, name: str, value: Any, jax: Any) -> tuple[np.ndarray, K
 
 
 def _from_dlpack(call: str, name: str, value: Any) -> tuple[np.ndarray, Kind]:
+    if not hasattr(value, "__dlpack_device__"):
+        raise ArrayError(f"{call}: {name} has __dlpack__ but no __dlpack_device__; pass an array")
     device = value.__dlpack_device__()
     if device[0] != CPU_DEVICE:
         raise ArrayError(
@@ -165,14 +174,16 @@ def _ask(name: str, kind: Kind) -> str:
 
 
 def dtype_of(call: str, dtype: Any) -> np.dtype[Any]:
-    """A dtype by name or object, "bfloat16" included."""
-    try:
-        found = bfloat16() if dtype == "bfloat16" else np.dtype(dtype)
-    except TypeError as error:
-        raise DTypeError(
-            f"{call}: dtype={dtype!r} is not a dtype; use one of {', '.join(FLOATING)}"
-        ) from error
-    return floating_dtype(call, "dtype", found)
+    """A dtype by name or object, "bfloat16" included; raises DTypeError for any other."""
+    found = None
+    if isinstance(dtype, str | np.dtype | type):
+        try:
+            found = bfloat16() if str(dtype) == "bfloat16" else np.dtype(dtype)
+        except TypeError:
+            found = None
+    if found is None or not _is_floating(found):
+        raise DTypeError(f"{call}: dtype={dtype!r}, but it must be one of {', '.join(FLOATING)}")
+    return found.newbyteorder("=")
 
 
 def common_dtype(call: str, arrays: dict[str, np.ndarray], kind: Kind) -> np.dtype[Any]:

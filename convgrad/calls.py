@@ -4,16 +4,15 @@ Settled here once, for every public function: settings, layout, unbatched input,
 conjugation, `out`, and every message about operands that do not fit.
 """
 
-import operator
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from convgrad import maps
-from convgrad.algorithm import PRECISIONS, Epilogue, wide_dtype
+from convgrad.algorithm import Epilogue, wide_dtype
 from convgrad.arrays import Array, Kind, check_out, common_dtype, common_kind, native, to_numpy
 from convgrad.errors import ArrayError, ConvError, DTypeError, SettingError, ShapeError
 from convgrad.geometry import (
@@ -25,27 +24,10 @@ from convgrad.geometry import (
     times,
     transposed_geometry,
 )
-from convgrad.padding import check_mode
-from convgrad.rules import CONV, CONV_TRANSPOSE, Rule
+from convgrad.rules import CONV, CONV_TRANSPOSE, Rule, Term
+from convgrad.settings import Settings, channels_last, integer, ints, padding_of, shape_of
 
 OPTIONAL = ("b", "ddx", "ddw", "ddb", "tx", "tw", "tb")
-LAYOUTS = {
-    "channels_first": None, "channels_last": None,
-    "NCL": 1, "NCW": 1, "NLC": 1, "NWC": 1, "NCHW": 2, "NHWC": 2, "NCDHW": 3, "NDHWC": 3,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The keywords of a call that choose how it is computed."""
-
-    padding_mode: str = "zeros"
-    padding_value: complex = 0
-    layout: str = "channels_first"
-    flip: bool = False
-    algorithm: str = "auto"
-    precision: str = "standard"
-    max_scratch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +98,7 @@ class Frame:
         lead = len(shape) - g.rank - (self.geometry.layout == "channels_last")
         size = shape[lead : lead + g.rank]
         if not g.transposed and len(shape) == len(self.shape("y")):
-            for padding in range(max(g.extent)):
+            for padding in range(min(max(g.extent), 64)):
                 if size == _out_size(g, g.stride, padding):
                     return f"pass padding={padding}, or the dy of this forward"
             for stride in range(1, 5):
@@ -136,29 +118,34 @@ class Frame:
         per_sample: bool = False,
     ) -> np.ndarray:
         """Sum the terms of a rule whose operands are there, into `out` or a new array."""
+        swapped = sum(a.nbytes for a in operands.values() if not a.dtype.isnative)
+        operands = {name: native(a) for name, a in operands.items()}
         dtype = next(iter(operands.values())).dtype
+        wide = wide_dtype(dtype)
         terms = [
             t
             for t in self.rules[group][result]
             if t.first.rstrip("*") in operands and t.second.rstrip("*") in operands
         ]
+        summed_apart = len(terms) > 1 and wide != dtype
+        copies = swapped + (prod(self.shape(result)) * wide.itemsize if summed_apart else 0)
         steps = [
-            self.prepare(t.map, dtype, per_sample, self._conjugate_bytes(t, operands))
+            self.prepare(t.map, dtype, per_sample, copies + self.conjugate_bytes(t, dtype))
             for t in terms
         ]
+        fill = self._fill(dtype)
         if out is None:
             lead = (self.geometry.batch,) if per_sample else ()
             out = np.empty(lead + self.shape(result), dtype)
         view = self._result_view(result, out, per_sample)
-        wide = wide_dtype(dtype)
         if not terms:
             Epilogue(scale, accumulate, bias).store(view, np.zeros(view.shape, wide), bias_axis=1)
             return out
-        total = np.empty(view.shape, wide) if len(terms) > 1 and wide != dtype else view
+        total = np.empty(view.shape, wide) if summed_apart else view
         for i, (term, step) in enumerate(zip(terms, steps, strict=True)):
             epilogue = Epilogue(scale, accumulate or i > 0, None if i else bias)
             first, second = (self._operand(n, operands) for n in (term.first, term.second))
-            value = self.settings.padding_value if term.first.rstrip("*") == "x" else 0
+            value = fill if term.first.rstrip("*") == "x" else 0
             value = np.conj(value) if term.first.endswith("*") else value
             maps.run(step, first, second, total, epilogue, value)
         if total is not view:
@@ -188,9 +175,23 @@ class Frame:
         except ConvError as error:
             raise type(error)(f"{self.call}: {error}") from None
 
-    def _conjugate_bytes(self, term: Any, operands: dict[str, np.ndarray]) -> int:
-        marked = [n[:-1] for n in (term.first, term.second) if n.endswith("*")]
-        return sum(operands[n].nbytes for n in marked if operands[n].dtype.kind == "c")
+    def conjugate_bytes(self, term: Term, dtype: np.dtype[Any]) -> int:
+        """Bytes of the operands that the term conjugates."""
+        if dtype.kind != "c":
+            return 0
+        marked = [name[:-1] for name in (term.first, term.second) if name.endswith("*")]
+        return sum(prod(self.shape(name)) for name in marked) * dtype.itemsize
+
+    def _fill(self, dtype: np.dtype[Any]) -> complex:
+        """The padding's value in the operands' own field."""
+        value = self.settings.padding_value
+        if dtype.kind == "c":
+            return value
+        if value.imag:
+            raise SettingError(
+                f"{self.call}: padding_value={value} is complex, but the operands are {dtype}"
+            )
+        return value.real
 
     def _operand(self, name: str, operands: dict[str, np.ndarray]) -> np.ndarray:
         plain = name.rstrip("*")
@@ -207,7 +208,7 @@ def _out_size(g: Geometry, stride: Size, padding: int | None) -> Size:
 
 
 def gather(call: str, **arrays: Array | None) -> tuple[dict[str, np.ndarray], Kind]:
-    """The operands that were given, as native NumPy arrays of one dtype, and their kind.
+    """The operands that were given, as NumPy arrays of one dtype, and their kind.
 
     Only a bias, and the factors of a sum of terms, may be missing.
     """
@@ -218,7 +219,7 @@ def gather(call: str, **arrays: Array | None) -> tuple[dict[str, np.ndarray], Ki
     operands = {name: array for name, (array, _) in given.items()}
     kind = common_kind(call, {name: kind for name, (_, kind) in given.items()})
     common_dtype(call, operands, kind)
-    return {name: native(array) for name, array in operands.items()}, kind
+    return operands, kind
 
 
 def target(
@@ -228,7 +229,7 @@ def target(
     if out is None:
         return None
     array, _ = to_numpy(call, "out", out)
-    dtype = next(iter(operands.values())).dtype
+    dtype = next(iter(operands.values())).dtype.newbyteorder("=")
     if array.dtype.newbyteorder("=") != dtype:
         raise DTypeError(f"{call}: out is {array.dtype}, but the operands are {dtype}")
     if array.shape != shape:
@@ -239,8 +240,8 @@ def target(
 
 def conv_frame(
     call: str,
-    x_shape: Iterable[int],
-    w_shape: Iterable[int],
+    x_shape: object,
+    w_shape: object,
     stride: object,
     padding: object,
     dilation: object,
@@ -250,20 +251,20 @@ def conv_frame(
     """The frame of a convolution of x with w, both as the caller has them."""
     return _conv_frame(
         call,
-        frozen_shape(call, "x_shape", x_shape),
-        frozen_shape(call, "w_shape", w_shape),
-        frozen(call, "stride", stride),
-        padding if isinstance(padding, str) else frozen(call, "padding", padding),
-        frozen(call, "dilation", dilation),
-        _integer(call, "groups", groups),
-        _checked(call, settings),
+        shape_of(call, "x_shape", x_shape),
+        shape_of(call, "w_shape", w_shape),
+        ints(call, "stride", stride),
+        padding_of(call, padding),
+        ints(call, "dilation", dilation),
+        integer(call, "groups", groups),
+        settings.checked(call),
     )
 
 
 def transposed_frame(
     call: str,
-    x_shape: Iterable[int],
-    w_shape: Iterable[int],
+    x_shape: object,
+    w_shape: object,
     stride: object,
     padding: object,
     output_padding: object,
@@ -274,14 +275,14 @@ def transposed_frame(
     """The frame of a transposed convolution of x with w, both as the caller has them."""
     return _transposed_frame(
         call,
-        frozen_shape(call, "x_shape", x_shape),
-        frozen_shape(call, "w_shape", w_shape),
-        frozen(call, "stride", stride),
-        padding if isinstance(padding, str) else frozen(call, "padding", padding),
-        frozen(call, "output_padding", output_padding),
-        _integer(call, "groups", groups),
-        frozen(call, "dilation", dilation),
-        _checked(call, settings),
+        shape_of(call, "x_shape", x_shape),
+        shape_of(call, "w_shape", w_shape),
+        ints(call, "stride", stride),
+        padding_of(call, padding),
+        ints(call, "output_padding", output_padding),
+        integer(call, "groups", groups),
+        ints(call, "dilation", dilation),
+        settings.checked(call),
     )
 
 
@@ -331,75 +332,3 @@ def _canonical(
         x_shape = (x_shape[0], x_shape[-1], *x_shape[1:-1])
         w_shape = (w_shape[0], w_shape[-1], *w_shape[1:-1])
     return x_shape, w_shape, batched, last
-
-
-def channels_last(call: str, layout: str, rank: int) -> bool:
-    """Whether the layout's name puts channels last; raises SettingError if it is no layout."""
-    if layout not in LAYOUTS:
-        raise SettingError(
-            f"{call}: layout={layout!r} is not known; use one of {', '.join(LAYOUTS)}"
-        )
-    if LAYOUTS[layout] not in (None, rank):
-        raise SettingError(
-            f"{call}: layout={layout!r} has {LAYOUTS[layout]} spatial axes, but the arrays have "
-            f'{rank}; "channels_first" and "channels_last" fit any rank'
-        )
-    return layout == "channels_last" or layout.endswith("C")
-
-
-def _checked(call: str, settings: Settings) -> Settings:
-    check_mode(call, settings.padding_mode, settings.padding_value)
-    if settings.precision not in PRECISIONS:
-        raise SettingError(
-            f"{call}: precision={settings.precision!r} is not known; "
-            f"use one of {', '.join(PRECISIONS)}"
-        )
-    if settings.max_scratch is not None and _integer(call, "max_scratch", settings.max_scratch) < 0:
-        raise SettingError(
-            f"{call}: max_scratch is in bytes and cannot be {settings.max_scratch}; "
-            "leave it out for no limit"
-        )
-    return settings
-
-
-def frozen(call: str, name: str, value: object) -> Any:
-    """An int, or nested sequences of ints, as hashable tuples."""
-    single = isinstance(value, str | bytes) or getattr(value, "ndim", None) == 0
-    if isinstance(value, Iterable) and not single:
-        return tuple(frozen(call, name, v) for v in value)
-    return _integer(call, name, value)
-
-
-def frozen_shape(call: str, name: str, shape: Iterable[int]) -> Size:
-    frozen_sizes = frozen(call, name, shape)
-    if not isinstance(frozen_sizes, tuple) or any(n < 0 for n in frozen_sizes):
-        raise ShapeError(f"{call}: {name}={shape!r} is no shape; pass a tuple of sizes ≥ 0")
-    return frozen_sizes
-
-
-def _integer(call: str, name: str, value: object) -> int:
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool | np.bool_):
-        raise SettingError(f"{call}: {name} must be made of ints, not {value!r}")
-    return number
-
-
-def needed(call: str, needs: Iterable[str], names: tuple[str, ...]) -> frozenset[str]:
-    """The gradients asked for, checked."""
-    wanted = frozenset((needs,) if isinstance(needs, str) else needs)
-    if not wanted <= set(names):
-        raise SettingError(
-            f"{call}: needs={needs!r}, but it must be a tuple of names out of {names}"
-        )
-    return wanted
-
-
-def real_scale(call: str, scale: float) -> float:
-    """`scale` as a float; raises SettingError where it is no real number."""
-    try:
-        return float(scale)
-    except (TypeError, ValueError) as error:
-        raise SettingError(f"{call}: scale must be a real number, not {scale!r}") from error

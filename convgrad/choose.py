@@ -1,7 +1,8 @@
 """Choosing an algorithm: the TABLE of each device, and why one was taken and others were not.
 
 TABLE is the only registry. Each algorithm accepts a problem or declines it in a sentence; among
-those that accept, the one that should take the least time is chosen. The choice depends on the
+those that accept, the one that should take the least time is chosen; one that mixes the errors of
+many results must be three times as fast. The choice depends on the
 geometry, the dtype and the settings alone: never on threads, timing or what ran before.
 """
 
@@ -11,6 +12,8 @@ from functools import lru_cache
 from convgrad.algorithm import Algorithm, Problem
 from convgrad.errors import AlgorithmError
 from convgrad.reference import direct, fft, im2col, rot180, winograd
+
+MIXING_HANDICAP = 3
 
 TABLE: dict[str, tuple[Algorithm, ...]] = {
     "cpu": (
@@ -36,34 +39,52 @@ class Choice:
 
 @lru_cache(maxsize=4096)
 def choose(problem: Problem, name: str = "auto", device: str = "cpu") -> Choice:
-    """The algorithm called `name`, or the one expected to be fastest.
+    """The algorithm called `name`, or the one that is expected to be best (see `_rank`).
 
     Raises AlgorithmError, with the refusals and the names that would accept, where none is left.
     """
     table = TABLE[device]
     refusals = {a.name: refusal(a, problem) for a in table}
     declined = tuple((n, why) for n, why in refusals.items() if why is not None)
-    able = sorted((a for a in table if refusals[a.name] is None), key=lambda a: a.seconds(problem))
+    able = sorted((a for a in table if refusals[a.name] is None), key=lambda a: _rank(a, problem))
     accepted = tuple((a.name, a.seconds(problem)) for a in able)
     if name == "auto":
         if not able:
             reasons = "; ".join(f"{n}: {why}" for n, why in declined)
             raise AlgorithmError(f"{problem.direction}: no algorithm accepts this: {reasons}")
+        fastest = min(able, key=lambda a: a.seconds(problem))
         reason = "expected to be the fastest of those that accept"
+        if fastest is not able[0]:
+            reason = f"its sums are plain, and {fastest.name} is expected to gain too little"
         return Choice(problem, able[0], reason, declined, accepted)
-    named = [a for a in table if a.name == name]
-    if not named:
-        known = ", ".join(a.name for a in table)
-        raise AlgorithmError(
-            f"{problem.direction}: there is no algorithm {name!r}; use auto or one of {known}"
-        )
+    check_name(problem.direction, name, device)
     if refusals[name] is not None:
         others = ", ".join(a.name for a in able) or "none"
         raise AlgorithmError(
             f"{problem.direction}: {name} declines this: {refusals[name]}; "
             f"these accept it: {others}"
         )
-    return Choice(problem, named[0], "asked for by name", declined, accepted)
+    (named,) = (a for a in table if a.name == name)
+    return Choice(problem, named, "asked for by name", declined, accepted)
+
+
+def _rank(algorithm: Algorithm, problem: Problem) -> float:
+    """Expected seconds; three times that where errors and NaN mix among the results.
+
+    FFT and Winograd err relative to the largest numbers and spread a NaN over its neighbours, so
+    "auto" takes them only where they gain that much, or where precision="fast" asks for speed.
+    """
+    mixing = algorithm.error(problem).scale == "largest" and problem.precision != "fast"
+    return algorithm.seconds(problem) * (MIXING_HANDICAP if mixing else 1)
+
+
+def check_name(call: str, name: str, device: str = "cpu") -> None:
+    """Raise AlgorithmError unless `name` is "auto" or stands in the device's table."""
+    known = [a.name for a in TABLE[device]]
+    if name != "auto" and name not in known:
+        raise AlgorithmError(
+            f"{call}: there is no algorithm {name!r}; use auto or one of {', '.join(known)}"
+        )
 
 
 def refusal(algorithm: Algorithm, problem: Problem) -> str | None:

@@ -21,6 +21,8 @@ from convgrad.padding import Padding, Pads, resolve_pads
 Size = tuple[int, ...]
 Box = tuple[tuple[int, int], ...]  # (start, stop) of each axis
 Slices = tuple[slice, ...]
+LARGEST = 2**58  # numbers of 16 bytes that an address can reach
+CACHED_TAPS = 64  # longer kernels are rare, and their windows take memory
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,9 @@ def tap_windows(
     Both are restricted to `out_box` and `in_box`; a tap that meets only padding is not listed.
     """
     axes = [
-        _axis_windows(s, d, lo, k, *p_range, *i_range)
+        (_axis_windows if k <= CACHED_TAPS else _axis_windows.__wrapped__)(
+            s, d, lo, k, *p_range, *i_range
+        )
         for s, d, (lo, _), k, p_range, i_range in zip(
             g.stride,
             g.dilation,
@@ -216,6 +220,7 @@ def conv_geometry(
                 f"pad by at least {extent - n - lo - hi} more, or use a smaller kernel"
             )
         out_size.append((n + lo + hi - extent) // stride[axis] + 1)
+    _check_bytes(call, (*x_shape[:2], *(n + lo + hi for n, (lo, hi) in zip(in_size, pads))))
     return Geometry(
         x_shape[0], x_shape[1], w_shape[0], groups, in_size, kernel, stride, pads, dilation,
         tuple(out_size), layout,
@@ -275,6 +280,7 @@ def transposed_geometry(
                 f"and padding {pads_text(pads)} gives an output of {n} on spatial axis {axis}; "
                 "at least 1 is needed: use less padding"
             )
+    _check_bytes(call, (x_shape[0], w_shape[1] * groups, *out_size))
     return Geometry(
         x_shape[0], w_shape[1] * groups, x_shape[1], groups, out_size, kernel, stride, pads,
         dilation, in_size, layout, transposed=True,
@@ -307,6 +313,13 @@ def _check_sizes(call: str, operand: str, what: str, size: Size) -> None:
         raise ShapeError(
             f"{call}: {operand} has {what} size {times(size)}; every spatial size must be at "
             "least 1 (only the batch and the input channels may be 0)"
+        )
+
+
+def _check_bytes(call: str, shape: Size) -> None:
+    if prod(shape) >= LARGEST:
+        raise ShapeError(
+            f"{call}: an array of {shape} has {prod(shape):,} numbers, more than any memory holds"
         )
 
 

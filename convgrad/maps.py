@@ -6,6 +6,7 @@ every other mode is an index map, so x is padded before the map and dx folded ba
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def prepare(
 def _padded_bytes(problem: Problem) -> int:
     """Padded x beside the axis in work; dx is folded through one copy more."""
     arrays = 3 if problem.direction == "input_grad" else 2
-    return arrays * int(np.prod(problem.geometry.x_shape)) * problem.wide.itemsize
+    return arrays * prod(problem.geometry.x_shape) * problem.wide.itemsize
 
 
 def run(
@@ -87,7 +88,7 @@ def run(
 ) -> None:
     """Run a map on its two operands, in the order x, w, dy, into `out`.
 
-    NaN and infinity flow without warnings, as they do in PyTorch.
+    NaN and infinity give no warnings; how far they spread is the algorithm's matter.
     """
     with np.errstate(all="ignore"):
         if not map_.per_sample:
@@ -121,11 +122,12 @@ def _run(
         algorithm.run(problem, padded, second, out, epilogue)
 
 
-def bias_grad(
-    dy: np.ndarray, wide: np.dtype[Any], out: np.ndarray, epilogue: Epilogue, per_sample: bool
-) -> None:
-    """db[o] = Σ_{n,p} dy[n,o,p], or one for each sample n; dy (N, O, *out) → (O) or (N, O)."""
+def bias_grad(dy: np.ndarray, out: np.ndarray, epilogue: Epilogue, per_sample: bool) -> None:
+    """db[o] = Σ_{n,p} dy[n,o,p], or one for each sample n; dy (N, O, *out) → (O) or (N, O).
+
+    Summed in double precision, so that the order of millions of numbers does not matter.
+    """
+    wide = np.complex128 if dy.dtype.kind == "c" else np.float64
+    axes = tuple(range(2, dy.ndim)) if per_sample else (0, *range(2, dy.ndim))
     with np.errstate(all="ignore"):
-        sums = dy.reshape(*dy.shape[:2], -1) if dy.size else np.zeros((*dy.shape[:2], 1))
-        sums = sums.sum(axis=2, dtype=wide)
-        epilogue.store(out, sums if per_sample else sums.sum(axis=0))
+        epilogue.store(out, dy.sum(axis=axes, dtype=wide))

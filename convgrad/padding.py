@@ -93,17 +93,6 @@ def _cells(call: str, cells: int) -> int:
     return cells
 
 
-def check_mode(call: str, mode: str, value: complex) -> None:
-    if mode not in MODES:
-        raise SettingError(
-            f"{call}: padding_mode={mode!r} is not known; use one of {', '.join(MODES)}"
-        )
-    if value != 0 and mode != "constant":
-        raise SettingError(
-            f'{call}: padding_value={value} needs padding_mode="constant", not "{mode}"'
-        )
-
-
 @lru_cache(maxsize=512)
 def source_index(mode: str, size: int, lo: int, hi: int) -> np.ndarray:
     """m(q) for q = −lo … size+hi−1: the cell each padded cell is copied from, (lo+size+hi,)."""

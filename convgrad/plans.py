@@ -10,10 +10,11 @@ import numpy as np
 
 from convgrad.algorithm import DIRECTIONS
 from convgrad.arrays import Array
-from convgrad.calls import Frame, gather, real_scale, target
+from convgrad.calls import Frame, gather, target
 from convgrad.errors import DTypeError, SettingError
 from convgrad.geometry import axis_text, pads_text
 from convgrad.maps import Map
+from convgrad.settings import flag, one_of, real_scale
 
 RESULTS = {
     "forward": ("value", "y", ("x", "w")),
@@ -52,8 +53,8 @@ class Plan:
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """The algorithms that could do this, the one expected to be fastest first."""
-        return tuple(name for name, _ in self.map.choice.accepted)
+        """The algorithms that could do this, the one that is preferred (or measured best) first."""
+        return tuple(name for name, _ in self.measured or self.map.choice.accepted)
 
     @property
     def flops(self) -> int:
@@ -92,22 +93,23 @@ class Plan:
         call = self.frame.call
         if b is not None and self.direction != "forward":
             raise SettingError(f"{call}: a bias takes part in forward only")
-        if accumulate and out is None:
+        if flag(call, "accumulate", accumulate) and out is None:
             raise SettingError(f"{call}: accumulate=True needs the `out` to add to")
         arrays = dict(zip(names, (first, second), strict=True))
         operands, kind = gather(call, **arrays, b=b)
-        if operands[names[0]].dtype != self.dtype:
+        if operands[names[0]].dtype.newbyteorder("=") != self.dtype:
             raise DTypeError(
                 f"{call}: the plan is for {self.dtype}, but {names[0]} is "
                 f"{operands[names[0]].dtype}; make another plan"
             )
         self.frame.check(operands)
         bias = operands.pop("b", None)
-        shape = self.frame.shape(result)
+        lead = (self.frame.geometry.batch,) if self.map.per_sample else ()
+        shape = lead + self.frame.shape(result)
         array = target(call, out, shape, operands if bias is None else {**operands, "b": bias})
         value = self.frame.evaluate(
             group, result, operands, bias, array,
-            scale=real_scale(call, scale), accumulate=accumulate,
+            scale=real_scale(call, scale), accumulate=accumulate, per_sample=self.map.per_sample,
         )  # fmt: skip
         return kind.restore(value) if out is None else out
 
@@ -142,7 +144,7 @@ class Plan:
 
     def _others(self) -> list[str]:
         times = self.measured or self.map.choice.accepted
-        own = dict(times)[self.algorithm]
+        own = max(dict(times)[self.algorithm], 1e-9)  # no work where C is 0
         word = "measured" if self.measured else "expected"
         return [
             f"{name} ({word} {seconds / own:.3g} times as long)"
@@ -151,43 +153,41 @@ class Plan:
         ]
 
 
-def make_plan(direction: str, frame: Frame, dtype: np.dtype[Any], measure: bool) -> Plan:
+def make_plan(
+    direction: str, frame: Frame, dtype: np.dtype[Any], per_sample: bool, measure: bool
+) -> Plan:
     """The plan of one direction; with `measure`, every accepting algorithm is timed first."""
-    if direction not in RESULTS:
-        raise SettingError(
-            f"plan: direction={direction!r} is not known; use one of {', '.join(DIRECTIONS)}"
-        )
+    one_of("plan", "direction", direction, DIRECTIONS)
     measured = ()
     if measure:
-        measured = _measured(direction, frame, dtype)
+        measured = _measured(direction, frame, dtype, per_sample)
         settings = replace(frame.settings, algorithm=measured[0][0])
         frame = replace(frame, settings=settings)
-    return Plan(direction, frame, dtype, _map(direction, frame, dtype), measured)
+    return Plan(direction, frame, dtype, _map(direction, frame, dtype, per_sample), measured)
 
 
-def _map(direction: str, frame: Frame, dtype: np.dtype[Any]) -> Map:
+def _map(direction: str, frame: Frame, dtype: np.dtype[Any], per_sample: bool) -> Map:
     group, result, _ = RESULTS[direction]
     term = frame.rules[group][result][0]
-    copies = 0
-    if dtype.kind == "c":
-        marked = [n[:-1] for n in (term.first, term.second) if n.endswith("*")]
-        copies = sum(prod(frame.shape(n)) for n in marked) * dtype.itemsize
-    return frame.prepare(term.map, dtype, copies=copies)
+    copies = frame.conjugate_bytes(term, dtype)
+    return frame.prepare(term.map, dtype, per_sample, copies)
 
 
 @lru_cache(maxsize=1024)
-def _measured(direction: str, frame: Frame, dtype: np.dtype[Any]) -> tuple[tuple[str, float], ...]:
+def _measured(
+    direction: str, frame: Frame, dtype: np.dtype[Any], per_sample: bool
+) -> tuple[tuple[str, float], ...]:
     """(algorithm, seconds) for each that accepts, the fastest first; the best of three runs."""
     rng = np.random.default_rng(0)
     group, result, names = RESULTS[direction]
     operands = {n: rng.standard_normal(frame.shape(n)).astype(dtype) for n in names}
     times = []
-    for name, _ in _map(direction, frame, dtype).choice.accepted:
+    for name, _ in _map(direction, frame, dtype, per_sample).choice.accepted:
         named = replace(frame, settings=replace(frame.settings, algorithm=name))
         runs = []
         for _ in range(3):
             start = perf_counter()
-            named.evaluate(group, result, operands)
+            named.evaluate(group, result, operands, per_sample=per_sample)
             runs.append(perf_counter() - start)
         times.append((name, min(runs)))
     return tuple(sorted(times, key=lambda entry: entry[1]))

@@ -9,10 +9,10 @@ import numpy as np
 
 from convgrad.algorithm import wide_dtype
 from convgrad.arrays import Array, native, to_numpy
-from convgrad.calls import frozen, frozen_shape
 from convgrad.errors import DTypeError, ShapeError
 from convgrad.geometry import Geometry, Size, conv_geometry
 from convgrad.reference import im2col as unfolded
+from convgrad.settings import ints, padding_of, shape_of
 
 
 def im2col(
@@ -45,12 +45,13 @@ def col2im(
 ) -> Array:
     """x[n, c, i] = Σ_{k,p: s·p + d·k − lo = i} cols[n, (c,k), p]; the exact adjoint of im2col.
 
-    cols (N, C·K, P) → x_shape (N, C, *in), or (C·K, P) → (C, *in); sums in float32 or wider.
+    cols (N, C·K, P) → x_shape (N, C, *in), or (C·K, P) → (C, *in). float16 and bfloat16 are
+    summed in float32 and rounded once; integers and booleans are summed in int64 and stay so.
     Raises ShapeError or SettingError for what does not fit, DTypeError for what is no number.
     """
     array, kind = to_numpy("col2im", "cols", cols)
     array = native(_numbers("col2im", "cols", array))
-    shape = frozen_shape("col2im", "x_shape", x_shape)
+    shape = shape_of("col2im", "x_shape", x_shape)
     geometry, batched = _geometry("col2im", shape, kernel, stride, padding, dilation)
     need = (geometry.batch, geometry.in_channels * geometry.taps, geometry.positions)
     need = need if batched else need[1:]
@@ -59,16 +60,18 @@ def col2im(
             f"col2im: cols is {array.shape}, but x {shape} with kernel {geometry.kernel} "
             f"unfolds to {need}"
         )
-    wide = array.astype(wide_dtype(array.dtype), copy=False)
-    image = unfolded.col2im(geometry, wide if batched else wide[None])
-    image = np.ascontiguousarray(image if batched else image[0]).astype(array.dtype, copy=False)
-    return kind.restore(image)
+    whole = array.dtype.kind in "biu"
+    wide = array.astype(np.int64 if whole else wide_dtype(array.dtype), copy=False)
+    with np.errstate(all="ignore"):
+        image = unfolded.col2im(geometry, wide if batched else wide[None])
+        image = image if whole else image.astype(array.dtype, copy=False)
+    return kind.restore(np.ascontiguousarray(image if batched else image[0]))
 
 
 def _geometry(
     call: str, shape: Size, kernel: object, stride: object, padding: object, dilation: object
 ) -> tuple[Geometry, bool]:
-    taps = frozen(call, "kernel", kernel)
+    taps = ints(call, "kernel", kernel)
     if not isinstance(taps, tuple) or not taps:
         raise ShapeError(f"{call}: kernel={kernel!r}; pass one size for each spatial axis")
     if len(shape) not in (len(taps) + 1, len(taps) + 2):
@@ -78,10 +81,10 @@ def _geometry(
         )
     batched = len(shape) == len(taps) + 2
     full = shape if batched else (1, *shape)
-    pads = padding if isinstance(padding, str) else frozen(call, "padding", padding)
+    pads = padding_of(call, padding)
     geometry = conv_geometry(
-        call, full, (1, full[1], *taps), frozen(call, "stride", stride), pads,
-        frozen(call, "dilation", dilation), 1,
+        call, full, (1, full[1], *taps), ints(call, "stride", stride), pads,
+        ints(call, "dilation", dilation), 1,
     )  # fmt: skip
     return geometry, batched
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -9,14 +10,14 @@ from convgrad.algorithm import Problem
 from convgrad.geometry import Box, Geometry, Size
 
 
-def fit(shape: Size, budget: int, cost: Callable[[Size], int]) -> Size:
-    """The largest block (leading axes cut first) of index space `shape` with cost ≤ budget bytes.
+def fit(shape: Size, fits: Callable[[Size], bool]) -> Size:
+    """The largest block of index space `shape` that fits; leading axes are cut first.
 
-    Where even a block of one point costs more, that block is returned.
+    Where even a block of one point does not fit, that block is returned.
     """
-    points = int(np.prod(shape))
+    points = prod(shape)
     block = shape
-    while points > 1 and cost(block) > budget:
+    while points > 1 and not fits(block):
         points = (points + 1) // 2
         block = _block(shape, points)
     return block

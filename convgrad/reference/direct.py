@@ -13,6 +13,8 @@ Work: N·O·P·(C/G)·K products, no BLAS.  Scratch: two blocks.  Error: (n+1)·
 Source: the loops that define the layer, e.g. Goodfellow, Bengio & Courville 2016, section 9.5.
 """
 
+from math import prod
+
 import numpy as np
 
 from convgrad.algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
@@ -99,7 +101,7 @@ def _block(problem: Problem) -> Size:
     g = problem.geometry
     size = g.in_size if problem.direction == "input_grad" else g.out_size
     spare = budget(problem, BUDGET, _dw_bytes(problem))
-    return fit((g.batch, *size), spare, lambda block: _block_bytes(problem, block))
+    return fit((g.batch, *size), lambda block: _block_bytes(problem, block) <= spare)
 
 
 def _block_bytes(problem: Problem, block: Size) -> int:
@@ -109,14 +111,14 @@ def _block_bytes(problem: Problem, block: Size) -> int:
     widened = channels if problem.wide != problem.dtype else 0
     parts = channels if problem.dtype.kind == "c" else 0
     numbers = 4 * channels + 2 * widened + 2 * parts + g.groups
-    return int(np.prod(block)) * numbers * problem.wide.itemsize
+    return prod(block) * numbers * problem.wide.itemsize
 
 
 def _dw_bytes(problem: Problem) -> int:
     """The accumulator of dw, and what the epilogue may make of it."""
     if problem.direction != "weight_grad":
         return 0
-    return 3 * int(np.prod(problem.geometry.w_shape)) * problem.wide.itemsize
+    return 3 * prod(problem.geometry.w_shape) * problem.wide.itemsize
 
 
 def scratch(problem: Problem) -> int:

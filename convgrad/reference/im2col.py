@@ -13,11 +13,13 @@ Error: (n+1)·u·Σ|a||b|, in an order that BLAS chooses (and may change with it
 Source: Chellapilla, Puri & Simard 2006, High Performance Convolutional Neural Networks.
 """
 
+from math import prod
+
 import numpy as np
 
 from convgrad.algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
-from convgrad.geometry import Box, Geometry, Size, reaching_box, tap_windows, whole
-from convgrad.reference.blocks import box_size, boxes, budget, fit, inside, split_groups
+from convgrad.geometry import Box, Geometry, Size, tap_windows, whole
+from convgrad.reference.blocks import box_size, boxes, fit, inside, split_groups
 
 BUDGET = 4 << 20
 
@@ -44,17 +46,19 @@ def forward(
 def input_grad(
     problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
-    """dx = col2im(Wᵀ · dy), block by block of input pixels."""
+    """dx = col2im(Wᵀ · dy), block by block of output pixels, added up for some samples a time."""
     g = problem.geometry
     columns = _rows(problem, w).swapaxes(1, 2)  # (G, C/G·K, O/G)
-    for samples, box in boxes((g.batch, *g.in_size), _block(problem)):
-        part = out[samples, :, *(slice(*edge) for edge in box)]
-        reach = reaching_box(g, box)
-        cols = columns @ _gradients(problem, dy[samples], reach)  # (G, C/G·K, n·q)
-        cols = cols.reshape(g.in_channels, *g.kernel, part.shape[0], *box_size(reach))
-        dx = fold(g, cols, reach, box)  # (C, n, *box)
-        epilogue.store(part, dx.swapaxes(0, 1), bias_axis=1)
-        del cols, dx  # before the next block takes their memory
+    step, *block = _block(problem)
+    for samples, _ in boxes((g.batch,), (step,)):
+        n = len(range(g.batch)[samples])
+        dx = np.zeros((g.in_channels, n, *g.in_size), problem.wide)
+        for _, box in boxes((1, *g.out_size), (1, *block)):
+            cols = columns @ _gradients(problem, dy[samples], box)  # (G, C/G·K, n·p)
+            fold(g, cols.reshape(g.in_channels, *g.kernel, n, *box_size(box)), box, dx)
+            del cols  # before the next block takes its memory
+        epilogue.store(out[samples], dx.swapaxes(0, 1), bias_axis=1)
+        del dx
 
 
 def weight_grad(
@@ -83,29 +87,28 @@ def unfold(g: Geometry, x: np.ndarray, box: Box, dtype: np.dtype) -> np.ndarray:
     return cols
 
 
-def fold(g: Geometry, cols: np.ndarray, out_box: Box, in_box: Box) -> np.ndarray:
-    """dx[c,n,i] = Σ_{k,p: s·p + d·k − lo = i} cols[c,k,n,p]; the adjoint of `unfold`.
+def fold(g: Geometry, cols: np.ndarray, box: Box, dx: np.ndarray) -> None:
+    """dx[c,n,i] += Σ_{k,p: s·p + d·k − lo = i} cols[c,k,n,p]; the adjoint of `unfold`.
 
-    cols (C, *K, n, *out_box) → (C, n, *in_box).
+    cols (C, *K, n, *box), dx (C, n, *in).
     """
-    n = cols.shape[1 + g.rank]
-    dx = np.zeros((cols.shape[0], n, *box_size(in_box)), cols.dtype)
-    for k, x_at, y_at in tap_windows(g, out_box=out_box, in_box=in_box):
-        dx[:, :, *inside(x_at, in_box)] += cols[:, *k, :, *inside(y_at, out_box)]
-    return dx
+    for k, x_at, y_at in tap_windows(g, out_box=box):
+        dx[:, :, *x_at] += cols[:, *k, :, *inside(y_at, box)]
 
 
 def im2col(g: Geometry, x: np.ndarray) -> np.ndarray:
     """x (N, C, *in) → (N, C·K, P), the whole matrix of each sample."""
     cols = unfold(g, x, whole(g.out_size), x.dtype)  # (C, *K, N, *out)
-    return np.moveaxis(cols, 1 + g.rank, 0).reshape(x.shape[0], -1, g.positions)
+    rows = g.in_channels * g.taps
+    return np.moveaxis(cols, 1 + g.rank, 0).reshape(x.shape[0], rows, g.positions)
 
 
 def col2im(g: Geometry, cols: np.ndarray) -> np.ndarray:
     """cols (N, C·K, P) → (N, C, *in), overlaps added."""
     split = cols.reshape(cols.shape[0], g.in_channels, *g.kernel, *g.out_size)
-    split = np.moveaxis(split, 0, 1 + g.rank)
-    return fold(g, split, whole(g.out_size), whole(g.in_size)).swapaxes(0, 1)
+    dx = np.zeros((g.in_channels, cols.shape[0], *g.in_size), cols.dtype)
+    fold(g, np.moveaxis(split, 0, 1 + g.rank), whole(g.out_size), dx)
+    return dx.swapaxes(0, 1)
 
 
 def _rows(problem: Problem, w: np.ndarray) -> np.ndarray:
@@ -126,42 +129,46 @@ def _gradients(problem: Problem, dy: np.ndarray, box: Box) -> np.ndarray:
     """The positions of `box` out of dy (n, O, *out), as each group's matrix (G, O/G, n·p)."""
     g = problem.geometry
     block = dy[:, :, *(slice(*edge) for edge in box)].swapaxes(0, 1)
-    positions = dy.shape[0] * int(np.prod(box_size(box)))
+    positions = dy.shape[0] * prod(box_size(box))
     return np.ascontiguousarray(block.astype(problem.wide, copy=False)).reshape(
         g.groups, g.group_out, positions
     )
 
 
 def _block(problem: Problem) -> Size:
+    """A block whose columns stay in the cache, and whose scratch is allowed."""
+    g, limit = problem.geometry, problem.max_scratch
+
+    def fits(block: Size) -> bool:
+        allowed = limit is None or _scratch_of(problem, block) <= limit
+        return allowed and _column_bytes(problem, block) <= BUDGET
+
+    return fit((g.batch, *g.out_size), fits)
+
+
+def _scratch_of(problem: Problem, block: Size) -> int:
+    """Beside columns and weights: the block's samples of dx, with the epilogue's copies."""
     g = problem.geometry
-    size = g.in_size if problem.direction == "input_grad" else g.out_size
-    spare = budget(problem, BUDGET, _weight_bytes(problem))
-    return fit((g.batch, *size), spare, lambda block: _block_bytes(problem, block))
-
-
-def _block_bytes(problem: Problem, block: Size) -> int:
-    """A block's columns, its other operand and its result, with the epilogue's copies."""
-    g, item = problem.geometry, problem.wide.itemsize
-    n, *size = block
+    whole_dx = 0
     if problem.direction == "input_grad":
-        reach = [
-            min(p, -(-(b + e - 1) // s))
-            for b, e, s, p in zip(size, g.extent, g.stride, g.out_size, strict=True)
-        ]
-        columns = int(np.prod(reach)) * (g.in_channels * g.taps + 2 * g.out_channels)
-        return n * item * (columns + 4 * int(np.prod(size)) * g.in_channels)
-    columns = int(np.prod(size)) * (g.in_channels * g.taps + 4 * g.out_channels)
-    return n * item * columns
+        whole_dx = 3 * block[0] * g.in_channels * prod(g.in_size) * problem.wide.itemsize
+    return whole_dx + _column_bytes(problem, block) + _weight_bytes(problem)
+
+
+def _column_bytes(problem: Problem, block: Size) -> int:
+    """A block's columns, its other operand and its product, with the epilogue's copies."""
+    g = problem.geometry
+    return prod(block) * (g.in_channels * g.taps + 4 * g.out_channels) * problem.wide.itemsize
 
 
 def _weight_bytes(problem: Problem) -> int:
     """w as a matrix where that is a copy; dw's accumulator, a block's dw and the epilogue's."""
     copies = 3 if problem.direction == "weight_grad" else 1
-    return copies * int(np.prod(problem.geometry.w_shape)) * problem.wide.itemsize
+    return copies * prod(problem.geometry.w_shape) * problem.wide.itemsize
 
 
 def scratch(problem: Problem) -> int:
-    return _block_bytes(problem, _block(problem)) + _weight_bytes(problem)
+    return _scratch_of(problem, _block(problem))
 
 
 def seconds(problem: Problem) -> float:

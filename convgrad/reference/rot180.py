@@ -14,6 +14,8 @@ Scratch: the padded or stuffed operand of a block of samples.  Error: (n+1)·u·
 Source: Bouvrie 2006, Notes on Convolutional Neural Networks; DeepLearnToolbox's cnnbp.
 """
 
+from math import prod
+
 import numpy as np
 
 from convgrad.algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
@@ -72,7 +74,7 @@ def _correlate(a: np.ndarray, b: np.ndarray, spacing: Size, step: Size, size: Si
 
     a (N, G, C, *cells), b (G, O, C, *taps) → (N, G, O, *size).
     """
-    v = np.zeros((a.shape[0], *b.shape[:2], int(np.prod(size))), a.dtype)
+    v = np.zeros((a.shape[0], *b.shape[:2], prod(size)), a.dtype)
     for tap in np.ndindex(b.shape[3:]):
         cells = tuple(
             slice(d * t, d * t + s * (q - 1) + 1, s)
@@ -115,11 +117,11 @@ def _stuffed(g: Geometry, dy: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def _sample_bytes(problem: Problem) -> int:
     """The spread-out operand, one tap's window of it, the sum, a product and the epilogue's."""
     g, item = problem.geometry, problem.wide.itemsize
-    padded, covered = int(np.prod(g.padded_size)), int(np.prod(g.in_size))
+    padded, covered = prod(g.padded_size), prod(g.in_size)
     if problem.direction == "forward":
         numbers = g.in_channels * (padded + g.positions) + 4 * g.out_channels * g.positions
     elif problem.direction == "input_grad":
-        stuffed = int(np.prod([n + e - 1 for n, e in zip(g.in_size, g.extent, strict=True)]))
+        stuffed = prod([n + e - 1 for n, e in zip(g.in_size, g.extent, strict=True)])
         numbers = g.out_channels * (stuffed + covered) + 4 * g.in_channels * covered
     else:
         numbers = g.in_channels * (padded + g.taps) + 2 * g.out_channels * g.positions
@@ -129,7 +131,7 @@ def _sample_bytes(problem: Problem) -> int:
 def _weight_bytes(problem: Problem) -> int:
     """w in the wide dtype; dw's sum, one block's, a product and the epilogue's."""
     copies = 6 if problem.direction == "weight_grad" else 2
-    return copies * int(np.prod(problem.geometry.w_shape)) * problem.wide.itemsize
+    return copies * prod(problem.geometry.w_shape) * problem.wide.itemsize
 
 
 def scratch(problem: Problem) -> int:
@@ -141,7 +143,7 @@ def seconds(problem: Problem) -> float:
     g = problem.geometry
     if problem.direction == "weight_grad":
         return problem.flops / 30e9 + g.positions * (10e-6 + 1.8e-6 * g.in_channels)
-    wasted = float(np.prod(g.stride)) if problem.direction == "input_grad" else 1.0
+    wasted = float(prod(g.stride)) if problem.direction == "input_grad" else 1.0
     each = 2e-9 if min(g.group_in, g.group_out) < 4 else 2 / 28e9
     return wasted * each * g.macs + 20e-6 * g.taps
 

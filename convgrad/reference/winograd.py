@@ -23,6 +23,7 @@ for Convolutional Neural Networks.
 """
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -192,7 +193,7 @@ def _transformed(
     tiles = np.moveaxis(tiles, range(2 + g.rank, tiles.ndim), range(g.rank))  # (*t, C, n, *T)
     for axis, matrix in enumerate(matrices):
         tiles = _apply(matrix, tiles, axis)
-    points = int(np.prod(tiles.shape[: g.rank]))
+    points = prod(tiles.shape[: g.rank])
     return np.ascontiguousarray(tiles).reshape(points, g.groups, channels // g.groups, -1)
 
 
@@ -263,13 +264,13 @@ def _tiles(g: Geometry, axes: tuple[Filtering, ...]) -> Size:
 
 
 def _points(axes: tuple[Filtering, ...]) -> int:
-    return int(np.prod([f.tile for f in axes]))
+    return prod([f.tile for f in axes])
 
 
 def _sample_bytes(problem: Problem) -> int:
     """Transformed operand and product of a sample, each beside what it is made from."""
     g, axes = problem.geometry, filterings(problem)
-    numbers = int(np.prod(_tiles(g, axes))) * _points(axes)
+    numbers = prod(_tiles(g, axes)) * _points(axes)
     return 3 * numbers * (g.in_channels + g.out_channels) * problem.wide.itemsize
 
 
@@ -287,7 +288,7 @@ def scratch(problem: Problem) -> int:
 def seconds(problem: Problem) -> float:
     """GEMMs over fewer products, and the transforms' passes over memory."""
     g, axes = problem.geometry, filterings(problem)
-    points = int(np.prod(_tiles(g, axes))) * _points(axes) * g.batch
+    points = prod(_tiles(g, axes)) * _points(axes) * g.batch
     passes = sum(f.tile for f in axes)
     weights = _points(axes) * g.out_channels * g.group_in
     products = points * g.out_channels * g.group_in * 2 / 55e9
@@ -305,9 +306,9 @@ def error(problem: Problem) -> ErrorBound:
     summed = {
         "forward": g.group_in,
         "input_grad": g.group_out * 3**g.rank,  # a cell lies in up to three tiles on each axis
-        "weight_grad": g.batch * int(np.prod(_tiles(g, axes))),
+        "weight_grad": g.batch * prod(_tiles(g, axes)),
     }[problem.direction]
-    growth = summed * float(np.prod([f.growth(problem.direction) for f in axes]))
+    growth = summed * float(prod([f.growth(problem.direction) for f in axes]))
     u = UNIT_ROUNDOFF[problem.wide.name] * (4 if problem.dtype.kind == "c" else 1)
     rounding = UNIT_ROUNDOFF[problem.dtype.name] if problem.wide != problem.dtype else 0.0
     steps = summed + 1 + sum(2 * f.tile for f in axes)

@@ -262,7 +262,7 @@ CASES = {
     "unknown algorithm": (
         lambda: cg.conv(X, W, algorithm="cudnn"),
         cg.AlgorithmError,
-        "conv: forward: there is no algorithm 'cudnn'; use auto or one of im2col, winograd, fft, "
+        "conv: there is no algorithm 'cudnn'; use auto or one of im2col, winograd, fft, "
         "direct, rot180",
     ),
     "declining algorithm": (
@@ -327,8 +327,76 @@ CASES = {
     "plan of no dtype": (
         lambda: cg.plan("forward", X.shape, W.shape, dtype="float8"),
         cg.DTypeError,
-        "plan: dtype='float8' is not a dtype; use one of float16",
+        "plan: dtype='float8', but it must be one of float16",
     ),
+    "plan of float128": (
+        lambda: cg.plan("forward", X.shape, W.shape, dtype=None),
+        cg.DTypeError,
+        "plan: dtype=None, but it must be one of float16",
+    ),
+    "plan for each sample of a forward": (
+        lambda: cg.plan("forward", X.shape, W.shape, per_sample=True),
+        cg.SettingError,
+        "plan: per_sample=True is for weight_grad of x with a batch axis",
+    ),
+    "a list of algorithms": (
+        lambda: cg.conv(X, W, algorithm=["direct"]),
+        cg.SettingError,
+        "conv: algorithm must be a string, not ['direct']",
+    ),
+    "an array as a flag": (
+        lambda: cg.conv(X, W, flip=np.ones(2)),
+        cg.SettingError,
+        "conv: flip must be True or False, not array",
+    ),
+    "a word as a flag": (
+        lambda: cg.bias_grad(DY, batched="no"),
+        cg.SettingError,
+        "bias_grad: batched must be True or False, not 'no'",
+    ),
+    "a set of strides": (
+        lambda: cg.conv(X, W, stride={2, 1}),
+        cg.SettingError,
+        "conv: stride={1, 2} has no order; pass a tuple",
+    ),
+    "nested strides": (
+        lambda: cg.conv(X, W, stride=[[1, 2], [3]]),
+        cg.SettingError,
+        "conv: stride is nested too deep at [1, 2]; pass ints there",
+    ),
+    "x in the place of its shape": (
+        lambda: cg.input_grad(X, W, DY),
+        cg.ShapeError,
+        "input_grad: x_shape is an array; pass its shape",
+    ),
+    "a padding value of words": (
+        lambda: cg.conv(X, W, padding=1, padding_mode="constant", padding_value="a"),
+        cg.SettingError,
+        "conv: padding_value must be a number, not 'a'",
+    ),
+    "a huge padding value": (
+        lambda: cg.conv(X, W, padding=1, padding_mode="constant", padding_value=10**400),
+        cg.SettingError,
+        "is too large for a float",
+    ),
+    "a complex padding value": (
+        lambda: cg.conv(X, W, padding=1, padding_mode="constant", padding_value=2j),
+        cg.SettingError,
+        "conv: padding_value=2j is complex, but the operands are float64",
+    ),
+    "an array that no memory holds": (
+        lambda: cg.conv(X, W, padding=10**30),
+        cg.ShapeError,
+        "more than any memory holds",
+    ),
+    "a wrong dy with a huge dilation": (
+        lambda: cg.weight_grad(
+            np.ones((1, 1, 5)), (1, 1, 3), np.ones((1, 1, 99)), dilation=10**8, padding=10**8
+        ),
+        cg.ShapeError,
+        "dy is (1, 1, 99)",
+    ),
+    "no needs": (lambda: cg.backward(X, W, DY, needs=None), cg.SettingError, "needs=None"),
     "plan measured and named": (
         lambda: cg.plan("forward", X.shape, W.shape, algorithm="direct", measure=True),
         cg.SettingError,
@@ -428,6 +496,22 @@ def test_a_bad_dy_leaves_out_as_it_was():
     with pytest.raises(cg.AlgorithmError):
         cg.weight_grad(X, W.shape, DY, out=out, max_scratch=0)
     assert (out == 7).all()
+
+
+def test_a_byte_swapped_operand_is_not_overwritten():
+    x = np.arange(5, dtype=">f4").reshape(1, 1, 5)
+    with pytest.raises(cg.ArrayError, match="out overlaps x"):
+        cg.conv(x, np.ones((1, 1, 3), "f4"), out=x[:, :, :3])
+    np.testing.assert_array_equal(x.ravel(), np.arange(5))
+
+
+def test_padding_values_of_two_fields_do_not_meet_in_a_cache():
+    """1 and 1+0j are equal keys; each call must get its own field's number."""
+    how = {"padding": 1, "padding_mode": "constant"}
+    x, w = np.ones((1, 1, 4)), np.ones((1, 1, 3))
+    for dtype, value in ((np.complex64, 1 + 0j), (np.float32, 1), (np.complex64, 1)):
+        y = cg.conv(x.astype(dtype), w.astype(dtype), padding_value=value, **how)
+        np.testing.assert_array_equal(y, np.full((1, 1, 4), 3, dtype), strict=True)
 
 
 def test_interleaved_views_do_not_overlap():

@@ -1,5 +1,7 @@
 """Plans: what they print, that they compute what the calls do, and measured bounds."""
 
+from time import perf_counter
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,46 @@ def test_the_choice_depends_on_geometry_alone():
     assert cg.plan("forward", (8, 64, 56, 56), (128, 64, 1, 1)).algorithm == "im2col"
     strict = cg.plan("forward", (1, 1, 1024, 1024), (1, 1, 65, 65), precision="strict")
     assert strict.algorithm in ("direct", "im2col", "rot180")
+
+
+def test_mixed_errors_must_be_worth_it():
+    """fft and winograd spread errors and NaN: where they gain little, plain sums are preferred."""
+    shapes = ((4, 96, 28, 28), (96, 1, 7, 7))
+    plan = cg.plan("input_grad", *shapes, padding=3, groups=96)
+    assert plan.algorithm not in ("fft", "winograd")
+    assert "fft is expected to gain too little" in plan.reason
+    assert cg.plan("input_grad", *shapes, padding=3, groups=96, precision="fast").algorithm == "fft"
+
+
+def test_wide_dilation_costs_no_more_than_its_products():
+    """Each column is made once, also where a window reaches across the whole image."""
+    w, dy = np.ones((64, 64, 3, 3), np.float32), np.ones((1, 64, 32, 32), np.float32)
+    how = {"padding": 24, "dilation": 24, "algorithm": "im2col"}
+    wide = cg.plan("input_grad", (1, 64, 32, 32), w.shape, **how)
+    start = perf_counter()
+    wide(w, dy)
+    assert perf_counter() - start < 1.0  # it took 30 s when blocks were cut over the input
+
+
+def test_shapes_beyond_64_bits_are_counted_right():
+    plan = cg.plan("forward", (1, 1, 2**28, 2**28), (1, 1, 3, 3))
+    assert plan.flops == 2 * 9 * (2**28 - 2) ** 2
+    assert plan.scratch > 0
+    small = cg.plan("forward", (1, 2**40, 2**8, 2), (1, 2**40, 3, 1), max_scratch=1000)
+    assert small.algorithm == "direct"
+    assert 0 < small.scratch <= 1000
+
+
+def test_a_plan_without_work_can_be_printed():
+    assert "flops      0" in str(cg.plan("forward", (1, 0, 5, 5), (2, 0, 3, 3)))
+
+
+def test_a_plan_for_each_sample(rng):
+    x, dy = rng.standard_normal((3, 2, 9)), rng.standard_normal((3, 4, 7))
+    plan = cg.plan("weight_grad", x.shape, (4, 2, 3), dtype="float64", per_sample=True)
+    each = plan(x, dy)
+    np.testing.assert_array_equal(each, cg.weight_grad(x, (4, 2, 3), dy, per_sample=True))
+    assert plan.flops == 2 * 3 * 4 * 7 * 2 * 3
 
 
 GEOMETRIES = {

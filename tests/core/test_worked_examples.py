@@ -127,3 +127,23 @@ def test_transposed_output_padding_beyond_the_stride():
     """PyTorch allows output_padding below the dilation: the extra cells see one tap fewer."""
     y = cg.conv_transpose(np.ones((1, 1, 4)), np.ones((1, 1, 3)), output_padding=1, dilation=2)
     np.testing.assert_array_equal(y.ravel(), [1, 1, 2, 2, 2, 2, 1, 1, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.bool_])
+def test_integers_fold_in_64_bits(dtype):
+    cols = np.full((1, 3, 2), 200).astype(dtype)
+    folded = cg.col2im(cols, (1, 1, 4), (3,))
+    assert folded.dtype == np.int64
+    np.testing.assert_array_equal(folded.ravel(), int(cols[0, 0, 0]) * np.array([1, 2, 2, 1]))
+
+
+def test_an_empty_batch_unfolds():
+    assert cg.im2col(np.ones((0, 2, 4)), (3,)).shape == (0, 6, 2)
+    assert cg.col2im(np.ones((0, 6, 2)), (0, 2, 4), (3,)).shape == (0, 2, 4)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_bias_gradient_of_a_million_terms_keeps_its_digits(layout, rng):
+    dy = rng.random((1, 1000, 1000, 2), dtype=np.float32)
+    db = cg.bias_grad(dy if layout == "NHWC" else np.moveaxis(dy, -1, 1), layout=layout)
+    np.testing.assert_allclose(db, dy.sum(axis=(0, 1, 2), dtype=np.float64), rtol=1e-7)

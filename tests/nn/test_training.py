@@ -215,6 +215,8 @@ def test_what_may_change_bits_is_told(digits: Dataset, monkeypatch) -> None:
     saved = snapshot(begun(ASKED, digits))
     assert differences(saved) == []
     monkeypatch.setattr(machine, "blas_threads", lambda: None)
+    for name in machine.THREAD_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
     (told,) = differences(saved)
     assert told.startswith("the number of BLAS threads was 3 and is now ")
