@@ -1,22 +1,34 @@
 """The README's code runs, and its files and commands exist."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_ten_lines_run():
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENTS[0].read_text("utf-8"), re.DOTALL)
+def code_of(document: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if code_of(d)], ids=lambda d: d.name)
+def test_the_code_runs(document):
+    for code in code_of(document):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True,
+            cwd=ROOT, env={**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.stdout
+
+
+def test_the_ten_lines_are_about_ten():
+    (code,) = code_of(ROOT / "README.md")
     assert len(code.splitlines()) <= 12
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True, cwd=ROOT,
-        env={"PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert "weight_grad of a 2-D convolution, float64" in done.stdout
 
 
 def test_links_lead_somewhere():
