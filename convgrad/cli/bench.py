@@ -85,7 +85,9 @@ def bench(
         torch.set_num_threads(threads)
     with using_blas_threads(threads):
         console.say(f"float32 on {processor()}; threads of NumPy's BLAS: {blas_thread_text()}")
-        console.say(f"beside: {peer}; the ratio is our time by theirs, below 1 is faster\n")
+        console.say(
+            f"beside: {peer}; the ratio is their time by ours, above 1 convgrad is faster\n"
+        )
         wrong = _time_layers(quick, algorithm, with_torch)
     if wrong:
         console.fail(f"{wrong} results were wrong, and were not timed")
@@ -185,13 +187,13 @@ def torch_work(layer: Layer, operands: Operands, direction: str) -> Work:
 
 
 def in_turns(ours: Work, theirs: Work | None, budget: float) -> tuple[float, float | None]:
-    """(our median seconds, median of our time by theirs), from pairs timed one after the other."""
+    """(our median seconds, median of their time by ours), from pairs timed one after the other."""
     pairs = min(MOST_PAIRS, max(LEAST_PAIRS, int(budget / max(_seconds(ours), 1e-9))))
     if theirs is None:
         return statistics.median(_seconds(ours) for _ in range(pairs)), None
     theirs()
     times = [(_seconds(ours), _seconds(theirs)) for _ in range(pairs)]
-    return statistics.median(a for a, _ in times), statistics.median(a / b for a, b in times)
+    return statistics.median(a for a, _ in times), statistics.median(b / a for a, b in times)
 
 
 def _seconds(work: Work) -> float:
