@@ -52,24 +52,11 @@ class Conv(Layer):
     kind: ClassVar[str] = "conv"
 
     def __post_init__(self) -> None:
-        self.channels = check_count(self.kind, "channels", self.channels)
-        self.groups = check_count(self.kind, "groups", self.groups)
-        self.kernel = check_sizes(self.kind, "kernel", self.kernel)
-        self.stride = check_sizes(self.kind, "stride", self.stride)
-        self.dilation = check_sizes(self.kind, "dilation", self.dilation)
-        self.padding = frozen(self.padding)
-        self.flip = check_flag(self.kind, "flip", self.flip)
-        self.bias = check_flag(self.kind, "bias", self.bias)
-        initializers.named(self.initializer)
+        _check_settings(self)
 
     def build(self, in_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
-        check_spatial(self.kind, in_shape)
-        _check_groups(self.kind, in_shape[0], self.channels, self.groups)
-        kernel = per_axis(self.kind, "kernel", self.kernel, in_shape)
-        fan_in, fan_out = in_shape[0] // self.groups * prod(kernel), self.channels * prod(kernel)
-        shape = (self.channels, in_shape[0] // self.groups, *kernel)
-        weight = initializers.start(self.initializer, shape, fan_in, fan_out, rng, dtype)
-        self.params = _with_bias(weight, self.bias, self.channels)
+        lead = (self.channels, in_shape[0] // self.groups)
+        self.params = _start(self, lead, in_shape, rng, dtype)
         return self.forward(np.empty((0, *in_shape), dtype), training=False).shape[1:]
 
     def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
@@ -121,25 +108,12 @@ class ConvTranspose(Layer):
     kind: ClassVar[str] = "conv_transpose"
 
     def __post_init__(self) -> None:
-        self.channels = check_count(self.kind, "channels", self.channels)
-        self.groups = check_count(self.kind, "groups", self.groups)
-        self.kernel = check_sizes(self.kind, "kernel", self.kernel)
-        self.stride = check_sizes(self.kind, "stride", self.stride)
-        self.dilation = check_sizes(self.kind, "dilation", self.dilation)
+        _check_settings(self)
         self.output_padding = check_sizes(self.kind, "output_padding", self.output_padding, 0)
-        self.padding = frozen(self.padding)
-        self.flip = check_flag(self.kind, "flip", self.flip)
-        self.bias = check_flag(self.kind, "bias", self.bias)
-        initializers.named(self.initializer)
 
     def build(self, in_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
-        check_spatial(self.kind, in_shape)
-        _check_groups(self.kind, in_shape[0], self.channels, self.groups)
-        kernel = per_axis(self.kind, "kernel", self.kernel, in_shape)
-        fan_in, fan_out = in_shape[0] // self.groups * prod(kernel), self.channels * prod(kernel)
-        shape = (in_shape[0], self.channels // self.groups, *kernel)
-        weight = initializers.start(self.initializer, shape, fan_in, fan_out, rng, dtype)
-        self.params = _with_bias(weight, self.bias, self.channels)
+        lead = (in_shape[0], self.channels // self.groups)
+        self.params = _start(self, lead, in_shape, rng, dtype)
         return self.forward(np.empty((0, *in_shape), dtype), training=False).shape[1:]
 
     def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
@@ -179,8 +153,32 @@ def named_grads(dw: np.ndarray | None, db: np.ndarray | None) -> dict[str, np.nd
     return {name: grad for name, grad in pairs.items() if grad is not None}
 
 
-def _with_bias(weight: np.ndarray, bias: bool, channels: int) -> dict[str, np.ndarray]:
-    zeros = {"bias": np.zeros(channels, weight.dtype)} if bias else {}
+def _check_settings(layer: Conv | ConvTranspose) -> None:
+    layer.channels = check_count(layer.kind, "channels", layer.channels)
+    layer.groups = check_count(layer.kind, "groups", layer.groups)
+    layer.kernel = check_sizes(layer.kind, "kernel", layer.kernel)
+    layer.stride = check_sizes(layer.kind, "stride", layer.stride)
+    layer.dilation = check_sizes(layer.kind, "dilation", layer.dilation)
+    layer.padding = frozen(layer.padding)
+    layer.flip = check_flag(layer.kind, "flip", layer.flip)
+    layer.bias = check_flag(layer.kind, "bias", layer.bias)
+    initializers.named(layer.initializer)
+
+
+def _start(
+    layer: Conv | ConvTranspose,
+    lead: tuple[int, int],
+    in_shape: Shape,
+    rng: np.random.Generator,
+    dtype: np.dtype,
+) -> dict[str, np.ndarray]:
+    """The first weight (*lead, *kernel), of fan_in C/G·K and fan_out channels·K; bias zero."""
+    check_spatial(layer.kind, in_shape)
+    _check_groups(layer.kind, in_shape[0], layer.channels, layer.groups)
+    kernel = per_axis(layer.kind, "kernel", layer.kernel, in_shape)
+    fan_in, fan_out = in_shape[0] // layer.groups * prod(kernel), layer.channels * prod(kernel)
+    weight = initializers.start(layer.initializer, (*lead, *kernel), fan_in, fan_out, rng, dtype)
+    zeros = {"bias": np.zeros(layer.channels, dtype)} if layer.bias else {}
     return {"weight": weight} | zeros
 
 
