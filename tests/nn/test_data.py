@@ -178,7 +178,7 @@ def write_idx(folder: Path, named: Callable[[str], str] = str, zipped: bool = Fa
     for name, values in idx_arrays().items():
         content = idx(values)
         file = folder / named(name)
-        file.write_bytes(gzip.compress(content) if zipped else content)
+        file.write_bytes(gzip.compress(content, mtime=0) if zipped else content)
 
 
 def assert_is_idx_arrays(spec: str) -> None:
@@ -288,11 +288,11 @@ LABELS = idx(idx_arrays()[TRAIN_Y])
         (TRAIN_X, idx(np.zeros((7, 2, 2), np.float32), 13), "32-bit floats"),
         (TRAIN_X, idx(np.zeros((0, 28, 28), np.uint8)), r"\(0, 28, 28\), so it holds nothing"),
         (TRAIN_X, b"\0\0\x08\x03" + b"\xff" * 12 + b"abc", "cut short: .*and there are 3"),
-        (TRAIN_X, gzip.compress(IMAGES)[:-20], "broken gzip file"),
-        (TRAIN_X, gzip.compress(IMAGES)[:40] + b"\xff" * 99, "broken gzip file"),
-        (TRAIN_X, gzip.compress(IMAGES)[:-8] + b"\0" * 8, "broken gzip file.*CRC"),
-        (TRAIN_X, gzip.compress(b""), "the file is empty"),
-        (TRAIN_X, gzip.compress(IMAGES[:1000]), "cut short: .*and there are 984"),
+        (TRAIN_X, gzip.compress(IMAGES, mtime=0)[:-20], "broken gzip file"),
+        (TRAIN_X, gzip.compress(IMAGES, mtime=0)[:40] + b"\xff" * 99, "broken gzip file"),
+        (TRAIN_X, gzip.compress(IMAGES, mtime=0)[:-8] + b"\0" * 8, "broken gzip file.*CRC"),
+        (TRAIN_X, gzip.compress(b"", mtime=0), "the file is empty"),
+        (TRAIN_X, gzip.compress(IMAGES[:1000], mtime=0), "cut short: .*and there are 984"),
         (TRAIN_X, idx(np.zeros((6, 28, 28), np.uint8)), "7 labels for 6 images"),
         (TRAIN_X, idx(np.zeros((7, 32, 32), np.uint8)), r"\(1, 32, 32\) .* \(1, 28, 28\)"),
         (TRAIN_Y, idx(np.array([1, 2, 3, 10, 5, 6, 7], np.uint8)), "label 10 at position 3"),
