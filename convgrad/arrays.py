@@ -200,6 +200,7 @@ def common_dtype(call: str, arrays: dict[str, np.ndarray], kind: Kind) -> np.dty
 
 
 def common_kind(call: str, kinds: dict[str, Kind]) -> Kind:
+    """The one kind that all operands are of; raises ArrayError naming the two that differ."""
     (first, kind), *rest = kinds.items()
     for name, other in rest:
         if other.name != kind.name:

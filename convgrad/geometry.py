@@ -81,18 +81,6 @@ class Geometry:
     def padded_size(self) -> Size:
         return tuple(n + lo + hi for n, (lo, hi) in zip(self.in_size, self.pads, strict=True))
 
-    @cached_property
-    def covered_size(self) -> Size:
-        """Padded cells that windows reach, s·(out−1) + d·(K−1) + 1."""
-        return tuple(
-            s * (p - 1) + e for s, p, e in zip(self.stride, self.out_size, self.extent, strict=True)
-        )
-
-    @property
-    def remainder(self) -> Size:
-        """Padded cells at each axis' end that the stride leaves out; their gradient is zero."""
-        return tuple(n - c for n, c in zip(self.padded_size, self.covered_size, strict=True))
-
     @property
     def taps(self) -> int:
         return prod(self.kernel)

@@ -61,6 +61,7 @@ def one_of(call: str, name: str, value: object, known: Iterable[str] | None = No
 
 
 def flag(call: str, name: str, value: object) -> bool:
+    """A bool, NumPy's included; raises SettingError for anything that is only truthy."""
     if not isinstance(value, bool | np.bool_):
         raise SettingError(f"{call}: {name} must be True or False, not {value!r}")
     return bool(value)
@@ -130,6 +131,7 @@ def shape_of(call: str, name: str, shape: object) -> tuple[int, ...]:
 
 
 def integer(call: str, name: str, value: object) -> int:
+    """An int of any kind (not a bool) as a Python int; raises SettingError for anything else."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:

@@ -8,7 +8,8 @@
 Row (c·KH + kh)·KW + kw of cols holds tap (kh, kw) of channel c, as in Caffe and THNN. Blocks of
 output pixels are unfolded one after the other, so the whole matrix is never built.
 
-Work: 2·N·O·P·(C/G)·K in BLAS.  Scratch: a block of cols and its product.
+Work: 2·N·O·P·(C/G)·K in BLAS.  Scratch: a block of cols and its product;
+for dx also the sums of the block's samples.
 Error: (n+1)·u·Σ|a||b|, in an order that BLAS chooses (and may change with its threads).
 Source: Chellapilla, Puri & Simard 2006, High Performance Convolutional Neural Networks.
 """
@@ -46,12 +47,12 @@ def forward(
 def input_grad(
     problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
-    """dx = col2im(Wᵀ · dy), block by block of output pixels, added up for some samples a time."""
+    """dx = col2im(Wᵀ · dy), in blocks of output pixels, added up for a few samples at a time."""
     g = problem.geometry
     columns = _rows(problem, w).swapaxes(1, 2)  # (G, C/G·K, O/G)
     step, *block = _block(problem)
     for samples, _ in boxes((g.batch,), (step,)):
-        n = len(range(g.batch)[samples])
+        n = samples.stop - samples.start
         dx = np.zeros((g.in_channels, n, *g.in_size), problem.wide)
         for _, box in boxes((1, *g.out_size), (1, *block)):
             cols = columns @ _gradients(problem, dy[samples], box)  # (G, C/G·K, n·p)

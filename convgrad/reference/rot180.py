@@ -86,7 +86,7 @@ def _correlate(a: np.ndarray, b: np.ndarray, spacing: Size, step: Size, size: Si
 
 
 def _padded(g: Geometry, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """x with its zeros around, less the remainder that the stride leaves out."""
+    """x (n, C, *in) with its zeros around → (n, C, *padded)."""
     cells = np.zeros((*x.shape[:2], *g.padded_size), dtype)
     inner = tuple(slice(lo, lo + n) for (lo, _), n in zip(g.pads, g.in_size, strict=True))
     cells[:, :, *inner] = x
