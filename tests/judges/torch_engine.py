@@ -1,4 +1,4 @@
-"""PyTorch judges convgrad: its OpInfo samples, run on convgrad's kernels in a process of its own.
+"""PyTorch judges convgrad: its OpInfo samples, run on contracts.aten in a process of its own.
 
 python torch_engine.py gradients REPORT      gradcheck and gradgradcheck
 python torch_engine.py values REPORT FILE    against what torch_stock.py saved in FILE
@@ -9,7 +9,7 @@ REPORT is JSON: how often each check ran, by op and dtype, and a sentence for ea
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
@@ -167,12 +167,17 @@ def check_values(kernels: Kernels, report: Report, answer: Answer) -> None:
 def convgrad_alone(sample: Sample, dy: torch.Tensor) -> list[torch.Tensor]:
     """[y, dx, dw, db] by calls that PyTorch has no part in; unbatched and "same" as they come."""
     transposed = sample.op.startswith("conv_transpose")
-    forward = cg.conv_transpose if transposed else cg.conv
     backward = cg.conv_transpose_backward if transposed else cg.backward
-    x, w, *b = sample.tensors
+    x, w, *_ = sample.tensors
     needs = ("x", "w", "b")[: len(sample.tensors)]
     grads = backward(x, w, dy, **sample.settings, needs=needs)
-    return [forward(x, w, *b, **sample.settings), *grads[: len(needs)]]
+    return [forward_alone(sample), *grads[: len(needs)]]
+
+
+def forward_alone(sample: Sample) -> torch.Tensor:
+    """y by convgrad's own function."""
+    forward = cg.conv_transpose if sample.op.startswith("conv_transpose") else cg.conv
+    return forward(*sample.tensors, **sample.settings)
 
 
 def check_output_masks(kernels: Kernels, report: Report, answer: Answer) -> None:
@@ -199,22 +204,26 @@ def check_output_masks(kernels: Kernels, report: Report, answer: Answer) -> None
                 torch.testing.assert_close(got, want if got is not None else None)
 
 
-def check_refusals(kernels: Kernels, report: Report, op: str) -> None:
-    """PyTorch's samples of wrong use, and integers: an error, from PyTorch or from convgrad."""
+def check_refusals(report: Report, op: str) -> None:
+    """PyTorch's samples of wrong use: an error, from PyTorch or from the kernels.
+
+    Integers too, from convgrad's own functions; the kernels take them, as PyTorch's do.
+    """
     for sample in samples(op, torch.int64):
-        must_raise(report, sample, "integers", kernels)
+        must_raise(report, sample, "integers", forward_alone)
     if opinfo(op).error_inputs_func is None:
         return
     for index, wrong in enumerate(opinfo(op).error_inputs("cpu")):
         drawn = wrong.sample_input
         sample = Sample(op, index, (drawn.input, *drawn.args), drawn.kwargs)
-        must_raise(report, sample, "wrong use", kernels)
+        must_raise(report, sample, "wrong use", lambda s: s(*s.tensors))
 
 
-def must_raise(report: Report, sample: Sample, what: str, kernels: Kernels) -> None:
-    kernels.calls.clear()
+def must_raise(
+    report: Report, sample: Sample, what: str, function: Callable[[Sample], torch.Tensor]
+) -> None:
     try:
-        sample(*sample.tensors)
+        function(sample)
     except (RuntimeError, cg.ConvError) as error:
         by = "convgrad" if isinstance(error, cg.ConvError) else "PyTorch"
         report.count(sample, f"{what} refused by {by}")
@@ -230,7 +239,7 @@ def run_values(kernels: Kernels, report: Report, path: str) -> None:
         if answer.dy.dtype in DOUBLE:
             check_output_masks(kernels, report, answer)
     for op in OPS:
-        check_refusals(kernels, report, op)
+        check_refusals(report, op)
 
 
 def main(job: str, report_path: str, *paths: str) -> None:

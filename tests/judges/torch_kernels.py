@@ -1,4 +1,4 @@
-"""convgrad registered as PyTorch's CPU kernels aten::convolution and convolution_backward.
+"""contracts.aten registered as PyTorch's CPU kernels aten::convolution and convolution_backward.
 
 PyTorch's derivative formulas stay above these kernels: the derivative of convolution is
 convolution_backward, and the derivative of that one is made of both again.
@@ -6,12 +6,11 @@ convolution_backward, and the derivative of that one is made of both again.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-import convgrad as cg
-
-Ints = list[int]
+from convgrad.contracts import aten
 
 
 @dataclass
@@ -21,32 +20,19 @@ class Kernels:
     calls: Counter[str] = field(default_factory=Counter)
     spoil: float = 1.0
 
-    def convolution(
-        self, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, stride: Ints,
-        padding: Ints, dilation: Ints, transposed: bool, output_padding: Ints, groups: int,
-    ) -> torch.Tensor:  # fmt: skip
+    def convolution(self, *arguments: Any) -> torch.Tensor:
         self.calls["forward"] += 1
-        x, w = x.detach(), w.detach()
-        b = None if b is None else b.detach()
-        if transposed:
-            return cg.conv_transpose(x, w, b, stride, padding, output_padding, groups, dilation)
-        return cg.conv(x, w, b, stride, padding, dilation, groups)
+        return aten.convolution(*map(detached, arguments))
 
-    def convolution_backward(
-        self, dy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, bias_sizes: Ints | None,
-        stride: Ints, padding: Ints, dilation: Ints, transposed: bool, output_padding: Ints,
-        groups: int, output_mask: list[bool],
-    ) -> tuple[torch.Tensor | None, ...]:  # fmt: skip
+    def convolution_backward(self, *arguments: Any) -> tuple[torch.Tensor | None, ...]:
         self.calls["backward"] += 1
-        dy, x, w = dy.detach(), x.detach(), w.detach()
-        needs = [name for name, needed in zip("xwb", output_mask, strict=True) if needed]
-        if transposed:
-            grads = cg.conv_transpose_backward(
-                x, w, dy, stride, padding, output_padding, groups, dilation, needs=needs
-            )
-        else:
-            grads = cg.backward(x, w, dy, stride, padding, dilation, groups, needs=needs)
+        grads = aten.convolution_backward(*map(detached, arguments))
         return tuple(None if g is None else g * self.spoil for g in grads)
+
+
+def detached(argument: Any) -> Any:
+    """A tensor beneath autograd; anything else as it is."""
+    return argument.detach() if isinstance(argument, torch.Tensor) else argument
 
 
 def register(kernels: Kernels) -> torch.library.Library:
