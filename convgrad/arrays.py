@@ -223,15 +223,16 @@ def check_out(call: str, out: np.ndarray, operands: dict[str, np.ndarray]) -> No
     if _overlaps_itself(out):
         raise ArrayError(f"{call}: cells of out share memory (strides {out.strides}); pass a copy")
     for name, operand in operands.items():
-        if _share_memory(out, operand):
+        if share_memory(out, operand):
             raise ArrayError(f"{call}: out overlaps {name} in memory; pass a separate array")
 
 
-def _share_memory(a: np.ndarray, b: np.ndarray) -> bool:
+def share_memory(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have a cell in common; True where finding out would take too long."""
     try:
         return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
-        return np.may_share_memory(a, b)
+        return np.mayshare_memory(a, b)
 
 
 def _overlaps_itself(array: np.ndarray) -> bool:
