@@ -1,0 +1,99 @@
+"""cnnnumgradcheck: every gradient of a net against central differences."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from convgrad.contracts.deeplearntoolbox.network import Layer, Net, Parameters, images, targets
+from convgrad.contracts.deeplearntoolbox.passes import (
+    check_gradients_are_there,
+    feature_vector,
+    forward,
+    loss,
+    output,
+    parameters_after_cnnff,
+    stacked,
+)
+from convgrad.errors import ConvError, ShapeError
+
+
+class GradientError(ConvError):
+    """A gradient that differs from central differences of the loss."""
+
+
+def cnnnumgradcheck(
+    net: Net, x: Any, y: Any, *, epsilon: float = 1e-4, tolerance: float = 1e-8
+) -> float:
+    """max |∂L/∂p − (L(p + ε) − L(p − ε))/2ε| over every number p of ffb, ffW, b and k.
+
+    To be called after cnnff and cnnbp of the same x (H, W, N) and y (onum, N); the net is left as
+    it is. Two forward passes for each number: take a small net.
+    Raises GradientError at the first difference above `tolerance`, naming the parameter.
+    """
+    values = parameters_after_cnnff("cnnnumgradcheck", net)
+    check_gradients_are_there("cnnnumgradcheck", net, values)
+    samples = images("cnnnumgradcheck", "x", x)
+    if samples.shape != net.layers[0].a.shape[1:]:
+        raise ShapeError(
+            f"cnnnumgradcheck: x is {samples.shape}, but cnnff had {net.layers[0].a.shape[1:]}; "
+            "pass the same x"
+        )
+    wanted = targets("cnnnumgradcheck", y, samples.shape[2], net.o.shape[0])
+    values = _copy(values)
+    largest = 0.0
+    for name, parameter, gradient in _pairs(net, values):
+        for index in np.ndindex(parameter.shape):
+            numeric = _slope(
+                net.layers, values, parameter, index, stacked(samples), wanted, epsilon
+            )
+            difference = abs(numeric - gradient[index])
+            if not difference <= tolerance:
+                place = "".join(f"[{i}]" for i in index)
+                raise GradientError(
+                    f"cnnnumgradcheck: {name}{place} has the gradient {gradient[index]:.12g}, but "
+                    f"differences give {numeric:.12g}; they differ by {difference:.3g}, more than "
+                    f"{tolerance:g}: call cnnff and cnnbp with these x, y and parameters"
+                )
+            largest = max(largest, float(difference))
+    return largest
+
+
+def _copy(values: Parameters) -> Parameters:
+    """Parameters that can be moved without moving the net's own."""
+    w = [None if one is None else one.copy() for one in values.w]
+    b = [None if one is None else one.copy() for one in values.b]
+    return replace(values, w=w, b=b, ffW=values.ffW.copy(), ffb=values.ffb.copy())
+
+
+def _pairs(net: Net, values: Parameters) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(name, parameter, gradient) with the indices that the net's own fields have."""
+    yield "ffb", values.ffb, net.dffb
+    yield "ffW", values.ffW, net.dffW
+    for level in range(len(net.layers) - 1, 0, -1):
+        w, b = values.w[level], values.b[level]
+        if w is not None and b is not None:
+            yield f"layers[{level}].b", b, net.layers[level].db
+            yield f"layers[{level}].k", w.swapaxes(0, 1), net.layers[level].dk
+
+
+def _slope(
+    layers: list[Layer],
+    values: Parameters,
+    parameter: np.ndarray,
+    index: tuple[int, ...],
+    stack: np.ndarray,
+    wanted: np.ndarray,
+    epsilon: float,
+) -> float:
+    """(L(p + ε) − L(p − ε))/2ε for p = parameter[index], which belongs to `values`."""
+    losses = []
+    own = parameter[index]
+    for moved in (own + epsilon, own - epsilon):
+        parameter[index] = moved
+        *_, last = forward(layers, values, stack)
+        o = output(values, feature_vector(last.transpose(1, 2, 3, 0)))
+        losses.append(loss(o - wanted))
+    parameter[index] = own
+    return (losses[0] - losses[1]) / (2 * epsilon)
