@@ -1,4 +1,4 @@
-"""The README's code runs, and its files and commands exist."""
+"""The documents' code runs, and their files and commands exist."""
 
 import os
 import re
@@ -9,14 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = (ROOT, ROOT / "docs", ROOT / "docs" / "contracts", ROOT / "examples")
+DOCUMENTS = [document for folder in FOLDERS for document in sorted(folder.glob("*.md"))]
 
 
 def code_of(document: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if code_of(d)], ids=lambda d: d.name)
+def name_of(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if code_of(d)], ids=name_of)
 def test_the_code_runs(document):
     for code in code_of(document):
         done = subprocess.run(
