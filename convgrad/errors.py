@@ -29,6 +29,10 @@ class AlgorithmError(ConvError):
     """An algorithm that does not exist or declines what it was asked for."""
 
 
+class GradientError(ConvError):
+    """A gradient that differs from central differences of its loss."""
+
+
 class DataError(ConvError):
     """A data file that is missing, cut short, or of the wrong kind."""
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from convgrad.contracts.deeplearntoolbox import (
-    GradientError,
     Layer,
     Net,
     cnnapplygrads,
@@ -16,7 +15,7 @@ from convgrad.contracts.deeplearntoolbox import (
     cnnnumgradcheck,
     cnnsetup,
 )
-from convgrad.errors import ConvError, DTypeError, SettingError, ShapeError
+from convgrad.errors import ConvError, DTypeError, GradientError, SettingError, ShapeError
 
 INPUT = {"type": "i"}
 CONV = {"type": "c", "outputmaps": 2, "kernelsize": 3}

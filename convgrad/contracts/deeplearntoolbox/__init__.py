@@ -17,7 +17,7 @@ Arrays that were read from a net are not changed by later calls, which put new o
 """
 
 from convgrad.contracts.deeplearntoolbox.arrays import convn, expand, flipall, rot180, sigm
-from convgrad.contracts.deeplearntoolbox.gradient_check import GradientError, cnnnumgradcheck
+from convgrad.contracts.deeplearntoolbox.gradient_check import cnnnumgradcheck
 from convgrad.contracts.deeplearntoolbox.network import Layer, Net, cnnsetup
 from convgrad.contracts.deeplearntoolbox.passes import cnnapplygrads, cnnbp, cnnff
 from convgrad.contracts.deeplearntoolbox.signatures import CONTRACT
@@ -25,7 +25,6 @@ from convgrad.contracts.deeplearntoolbox.training import cnntest, cnntrain
 
 __all__ = [
     "CONTRACT",
-    "GradientError",
     "Layer",
     "Net",
     "cnnapplygrads",

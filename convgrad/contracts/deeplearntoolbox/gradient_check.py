@@ -16,11 +16,7 @@ from convgrad.contracts.deeplearntoolbox.passes import (
     parameters_after_cnnff,
     stacked,
 )
-from convgrad.errors import ConvError, ShapeError
-
-
-class GradientError(ConvError):
-    """A gradient that differs from central differences of the loss."""
+from convgrad.errors import GradientError, ShapeError
 
 
 def cnnnumgradcheck(
