@@ -232,7 +232,7 @@ def share_memory(a: np.ndarray, b: np.ndarray) -> bool:
     try:
         return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
-        return np.mayshare_memory(a, b)
+        return np.may_share_memory(a, b)
 
 
 def _overlaps_itself(array: np.ndarray) -> bool:
