@@ -166,8 +166,8 @@ def show_network(report):
     d1 = da1 * a1 * (1 - a1)
     dw1 = trace.parameter_grads("conv1", x, w1, d1)
     report.say(
-        "gradOutput is dL/dz of the layer's own output, and it is full when it comes: the layers "
-        "behind have made it. The σ' between two layers belongs to the sigmoid's backward.",
+        "gradOutput is dL/dz of the layer's own output, and it has its numbers when it comes: the "
+        "layers behind have made it. The σ' between two layers belongs to the sigmoid's backward.",
         "gradOutput 是损失对本层自身输出 z 的导数，传入时就已有值：由后面各层算出。"
         "两层之间的 σ' 属于 sigmoid 自己的反向传播。",
     )
@@ -217,7 +217,7 @@ def show_update_rule(report):
         "gradWeight is the correlation of a with δ. With ∗ as true convolution the rule gives it "
         "turned by 180°: right where the forward is a true convolution too, as in MATLAB's convn.",
         "gradWeight 是 a 与 δ 的互相关。∗ 取真卷积时，公式给出的是它旋转 180° 的结果："
-        "前向也是真卷积（如 MATLAB 的 convn）时才正好成立。",
+        "正向传播也是真卷积（如 MATLAB 的 convn）时才正好成立。",
     )
     stepped, alpha = w.copy(), 0.5
     thnn.acc_grad_parameters(a, delta, stepped, None, None, None, KERNEL, KERNEL, scale=-alpha)

@@ -62,10 +62,10 @@ def one_window(report):
     for name, value in (("X", X), ("K", K), ("rot180(K)", rot180(K)), ("δ", delta)):
         report.show(name, value)
     report.show(pick("correlation of X and K", "X 与 K 的互相关"), correlate(X, K)[0, 0])
-    report.show(pick("their true convolution", "两者的真正卷积"), convn(X, K, "valid")[0, 0])
+    report.show(pick("their true convolution", "两者的真卷积"), convn(X, K, "valid")[0, 0])
     report.show(pick("after a correlation, dX = δ·K", "互相关之后，dX = δ·K"), delta * K)
     report.show(
-        pick("after a true convolution, dX = δ·rot180(K)", "真正的卷积之后，dX = δ·rot180(K)"),
+        pick("after a true convolution, dX = δ·rot180(K)", "真卷积之后，dX = δ·rot180(K)"),
         delta * rot180(K),
     )
     report.show(pick("δ among zeros", "δ 四周补零"), padded)
@@ -88,7 +88,7 @@ def larger_maps(report):
     report.show('dx = convn(dy, K, "full")', convn(dy, K, "full"))
     report.show('dK = rot180(convn(flipall(x), dy, "valid"))', dK)
     compare(report, x, K, dy, convn(dy, K, "full"), dK, turned=False)
-    report.title("Forward: a true convolution, as in the toolbox", "正向：真正的卷积，与工具箱相同")
+    report.title("Forward: a true convolution, as in the toolbox", "正向：真卷积，与工具箱相同")
     dK = convn(flipall(x), dy, "valid")
     report.show('dx = convn(dy, rot180(K), "full")', convn(dy, rot180(K), "full"))
     report.show('dK = convn(flipall(x), dy, "valid")', dK)

@@ -175,8 +175,8 @@ def compare_ends(report):
     size = abs(1 - 2 * TOO_LARGE.value * (REACH**2).sum()) ** STEPS
     report.agrees(
         report.pick(
-            f"K / 34.2^{STEPS} after {STEPS} steps of 0.01",
-            f"K / 34.2^{STEPS}（{STEPS} 步，学习率 0.01）",
+            f"K after {STEPS} steps of 0.01, divided by 34.2^{STEPS}",
+            f"K（{STEPS} 步，学习率 0.01），除以 34.2^{STEPS} 之后",
         ),
         steps_by_optimizer(TOO_LARGE.value, STEPS) / size,
         lambda torch: steps_by_pytorch(TOO_LARGE.value, STEPS, torch) / size,

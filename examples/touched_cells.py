@@ -123,7 +123,7 @@ def show_setting(report, setting):
         report.say(
             f"their sum is {total:g}; the mean is over {y.size} outputs: "
             f"{total:g}/{y.size} = {mean:g}",
-            f"它们的和为 {total:g}；均值对 {y.size} 个输出取：{total:g}/{y.size} = {mean:g}",
+            f"它们的和为 {total:g}；对 {y.size} 个输出取均值：{total:g}/{y.size} = {mean:g}",
         )
     report.show(report.pick("weight gradient", "权重梯度"), dw)
     report.show(report.pick("bias gradient", "偏置梯度"), db)
@@ -158,6 +158,10 @@ def mean_against_sum(report):
         "Mean against sum: what looks like a normalisation by channels",
         "均值与求和：所谓“按输出通道数标准化”从何而来",
     )
+    report.say(
+        "dw[0, 0, 0, 0] with the sum and with the mean of all outputs as the loss:",
+        "损失取全部输出之和与均值时的 dw[0, 0, 0, 0]：",
+    )
     for setting in (
         Setting(1, 1),
         Setting(1, 2),
@@ -171,7 +175,7 @@ def mean_against_sum(report):
         total, mean = (gradients(setting, loss)[1][0, 0, 0, 0] for loss in ("sum", "mean"))
         numbers = f"{samples} × {channels} × {np.prod(positions)}"
         report.say(
-            f"samples × channels × positions {numbers}: "
+            f"samples × output channels × positions {numbers}: "
             f"sum {total:g}, mean {total:g}/{count} = {mean:.4g}",
             f"样本数 × 输出通道数 × 位置数 {numbers}："
             f"求和 {total:g}，均值 {total:g}/{count} = {mean:.4g}",
@@ -185,8 +189,8 @@ def mean_against_sum(report):
     )
     for setting in (Setting(1, 2), Setting(2, 2)):
         report.say(
-            f"sum, channels {setting.inputs} → {setting.outputs}:",
-            f"求和，通道 {setting.inputs} → {setting.outputs}：",
+            f"the sum as the loss, channels {setting.inputs} → {setting.outputs}:",
+            f"损失取求和，通道 {setting.inputs} → {setting.outputs}：",
         )
         compare(report, setting, "sum", gradients(setting, "sum"))
 

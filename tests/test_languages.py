@@ -110,6 +110,19 @@ def test_every_contract_has_its_pages():
     assert pages == {name + ending for name in TABLE for ending in (".md", CHINESE)}
 
 
+@pytest.mark.parametrize("page", BOTH, ids=name)
+def test_formulas_survive_a_renderer_that_reads_markdown_first(page):
+    """GitHub eats a backslash before punctuation and takes `'_` for emphasis."""
+    text = without_code(text_of(page))
+    outside = re.sub(r"\$\$.*?\$\$", "", text, flags=re.DOTALL)
+    within = re.findall(r"\$\$(.*?)\$\$", text, re.DOTALL)
+    within += re.findall(r"\$([^$\n]+)\$", outside)
+    risky = re.compile(r"\\[^a-zA-Z\s]|\\operatorname|[^\sA-Za-z0-9]_")
+    assert not [formula for formula in within if risky.search(formula)]
+    opened = re.findall(r"([^\n]?)\$[^$\n]+\$", outside)
+    assert set(opened) <= {"", " ", "|"}, "a space must stand before the $ that opens a formula"
+
+
 @twins
 def test_the_page_has_a_chinese_twin(english):
     assert CJK.search(text_of(chinese_of(english)))
