@@ -51,9 +51,10 @@ def to_numpy(call: str, name: str, value: Array) -> tuple[np.ndarray, Kind]:
         return _from_dlpack(call, name, value)
     if hasattr(value, "__array_interface__") and not isinstance(value, np.generic):
         return np.asarray(value), NUMPY
+    if value is None:
+        raise ArrayError(f"{call}: {name} is None; pass an array")
     raise ArrayError(
-        f"{call}: {name} is a {type(value).__name__}, not an array; "
-        f"pass numpy.asarray({name}, dtype=numpy.float32)"
+        f"{call}: {name} is a {type(value).__name__}, not an array; pass numpy.asarray({name})"
     )
 
 

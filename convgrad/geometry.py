@@ -208,7 +208,9 @@ def conv_geometry(
                 f"pad by at least {extent - n - lo - hi} more, or use a smaller kernel"
             )
         out_size.append((n + lo + hi - extent) // stride[axis] + 1)
-    _check_bytes(call, (*x_shape[:2], *(n + lo + hi for n, (lo, hi) in zip(in_size, pads))))
+    padded = tuple(n + lo + hi for n, (lo, hi) in zip(in_size, pads))
+    check_memory(call, "the padded input", (*x_shape[:2], *padded), "padding")
+    check_memory(call, "the output", (x_shape[0], w_shape[0], *out_size), "padding")
     return Geometry(
         x_shape[0], x_shape[1], w_shape[0], groups, in_size, kernel, stride, pads, dilation,
         tuple(out_size), layout,
@@ -268,7 +270,7 @@ def transposed_geometry(
                 f"and padding {pads_text(pads)} gives an output of {n} on spatial axis {axis}; "
                 "at least 1 is needed: use less padding"
             )
-    _check_bytes(call, (x_shape[0], w_shape[1] * groups, *out_size))
+    check_memory(call, "the output", (x_shape[0], w_shape[1] * groups, *out_size), "stride")
     return Geometry(
         x_shape[0], w_shape[1] * groups, x_shape[1], groups, out_size, kernel, stride, pads,
         dilation, in_size, layout, transposed=True,
@@ -304,10 +306,12 @@ def _check_sizes(call: str, operand: str, what: str, size: Size) -> None:
         )
 
 
-def _check_bytes(call: str, shape: Size) -> None:
-    if prod(shape) >= LARGEST:
+def check_memory(call: str, what: str, shape: Size, setting: str) -> None:
+    """Raise ShapeError where no memory could hold an array of this shape (an empty one neither)."""
+    if prod(max(n, 1) for n in shape) >= LARGEST:
         raise ShapeError(
-            f"{call}: an array of {shape} has {prod(shape):,} numbers, more than any memory holds"
+            f"{call}: {what}, {shape}, would be larger than any memory; "
+            f"pass smaller sizes or a smaller {setting}"
         )
 
 

@@ -22,6 +22,7 @@ from convgrad.contracts.blas import gemm, gemv
 
 PLANES, SIZE, KERNEL, OUT_PLANES = 3, 9, 3, 10
 STRIDES = (3, 2, 1)
+WINDOW = (KERNEL, KERNEL, 1, 1, 0, 0)  # kW, kH, dW, dH, padW, padH
 
 
 def show_columns(report, stride):
@@ -72,7 +73,7 @@ def show_products(report, stride):
         f"gradBias += gradOutput · ones (gemv)    t{pixels:4}{planes:4}{pixels:9}{db.shape!s:>18}"
     )
 
-    window = (KERNEL, KERNEL, stride, stride)
+    window = (KERNEL, KERNEL, stride, stride, 0, 0)
     grads = np.zeros(w.shape), np.zeros(planes)
     thnn.acc_grad_parameters(x, dy, *grads, None, None, *window)
     output = thnn.update_output(x, None, w, b, None, None, *window)
@@ -122,19 +123,19 @@ class Trace:
         self.report.say(f"{start}: {sizes}", f"{start}：{sizes}")
 
     def forward(self, layer, x, w, b):
-        y = thnn.update_output(x, None, w, b, None, None, KERNEL, KERNEL)
+        y = thnn.update_output(x, None, w, b, None, None, *WINDOW)
         self.line("update_output", layer, f"input {x.shape} → output {y.shape}")
         return y
 
     def input_grad(self, layer, x, w, dy, source):
-        dx = thnn.update_grad_input(x, dy, None, w, None, None, KERNEL, KERNEL)
+        dx = thnn.update_grad_input(x, dy, None, w, None, None, *WINDOW)
         sizes = f"gradOutput {dy.shape} = {source} → gradInput {dx.shape}"
         self.line("update_grad_input", layer, sizes)
         return dx
 
     def parameter_grads(self, layer, x, w, dy):
         dw, db = np.zeros_like(w), np.zeros(len(w))
-        thnn.acc_grad_parameters(x, dy, dw, db, None, None, KERNEL, KERNEL)
+        thnn.acc_grad_parameters(x, dy, dw, db, None, None, *WINDOW)
         sizes = f"gradOutput {dy.shape} → gradWeight {dw.shape}"
         self.line("acc_grad_parameters", layer, sizes)
         return dw
@@ -205,7 +206,7 @@ def show_update_rule(report):
     rng = np.random.default_rng(2)
     a, delta = (rng.integers(-3, 4, (2, 1, n, n)).astype(float) for n in (5, 3))
     w, dw = rng.integers(-3, 4, (1, 1, 3, 3)) * 1.0, np.zeros((1, 1, 3, 3))
-    thnn.acc_grad_parameters(a, delta, dw, None, None, None, KERNEL, KERNEL)
+    thnn.acc_grad_parameters(a, delta, dw, None, None, None, *WINDOW)
     pairs = [(a[i : i + 1], delta[i : i + 1]) for i in range(2)]
     rule = sum(cg.conv(np.rot90(x, 2, (2, 3)), d, flip=True) for x, d in pairs)
     report.show("gradWeight", dw[0, 0])
@@ -220,7 +221,7 @@ def show_update_rule(report):
         "正向传播也是真卷积（如 MATLAB 的 convn）时才正好成立。",
     )
     stepped, alpha = w.copy(), 0.5
-    thnn.acc_grad_parameters(a, delta, stepped, None, None, None, KERNEL, KERNEL, scale=-alpha)
+    thnn.acc_grad_parameters(a, delta, stepped, None, None, None, *WINDOW, scale=-alpha)
     assert (stepped == w - alpha * dw).all()
     report.say(
         "With scale = −α and the weight as buffer it is the step itself. Autograd calls it with "

@@ -22,7 +22,7 @@ from aten_calls import (  # noqa: E402
 from aten_tables import ACCEPTED, MEANINGLESS, REFUSED, UNSAFE  # noqa: E402
 
 from convgrad.contracts import aten  # noqa: E402
-from convgrad.errors import ConvError, ShapeError  # noqa: E402
+from convgrad.errors import ArrayError, ConvError, ShapeError  # noqa: E402
 
 
 def rows(table):
@@ -102,6 +102,24 @@ MESSAGES = [
     ("unfold", {"kernel_size": (3,)}, "kernel_size=(3,) must be one int or two"),
     ("unfold", {"kernel_size": 9}, "a 9×9 kernel with dilation=(1, 1) does not fit into input 5×6"),
     ("fold", {"input": (2, 18, 14)}, "needs (…, a multiple of 6, 15)"),
+    (
+        "convolution",
+        {"padding": [10**9, 10**9]},
+        "the padded input, (2, 2, 2000000005, 2000000006),",
+    ),
+    ("convolution", {"padding": [122_500_000] * 2}, "the output, (2, 3, 245000003, "),
+    (
+        "convolution",
+        {"padding": [10**30, 1], "input": (0, 2, 5, 6)},
+        "larger than any memory; pass",
+    ),
+    ("convolution_backward", {"padding": [10**30, 1]}, "the padded input, (2, 2, 2000"),
+    ("convolution_double_backward", {"padding": [10**30, 1]}, "the padded input, (2, 2, 2000"),
+    ("conv2d_weight", {"padding": 10**30, "stride": 10**30}, "the padded input, (2, 2, 2000"),
+    ("conv2d_input", {"input_size": (2, 2, 10**30, 6)}, "the padded input, (2, 2, 1000"),
+    ("unfold", {"padding": 10**9}, "the padded input, (2, 3, 2000000005, 2000000006), would"),
+    ("unfold", {"padding": 2**26}, "the columns, (2, 18, "),
+    ("fold", {"padding": 10**9, "stride": 10**9, "input": (2, 18, 9)}, "the padded image, (2, 3, "),
 ]
 
 
@@ -111,6 +129,23 @@ def test_messages_say_what_came_and_what_was_needed(op, changes, part):
         ours(op, changes)
     assert str(caught.value).startswith(f"{op}: ")
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "padding", "words"),
+    [(float, 0, "the output, "), (int, 0, "the output, "), (int, 2 * 10**9, "the uncut output, ")],
+    ids=["float", "int", "int-padded"],
+)
+def test_a_transposed_output_that_no_memory_holds_is_refused(dtype, padding, words):
+    x, w = np.ones((1, 1, 5, 5), dtype), np.ones((1, 1, 3, 3), dtype)
+    with pytest.raises(ShapeError, match=f"^convolution: {words}.* larger than any memory"):
+        aten.convolution(x, w, None, [10**9], [padding], [1], True, [0], 1)
+
+
+def test_a_list_is_no_operand():
+    x, w, b, *rest = arguments("convolution", {})
+    with pytest.raises(ArrayError, match=r"convolution: input is a list, .*asarray\(input\)$"):
+        aten.convolution(x.tolist(), w, b, *rest)
 
 
 def test_one_int_stands_for_all_axes():

@@ -98,9 +98,14 @@ def test_dl_demos_form_equals_the_loops(layer):
     equal(conv2d(a, w, stride, padding, dilation, groups), z - b)
     cache = conv2d_forward(a, w, b, stride, padding, dilation=dilation, groups=groups)
     equal(cache["Z"], z)
-    gradients = conv2d_backward(dz, cache, stride, padding, dilation=dilation, groups=groups)
+    gradients = conv2d_backward(dz, cache, stride, padding)
     for got, want in zip(gradients, (dw, db, da), strict=True):
         equal(got, want)
+    bare, settings = {"W": w, "A_prev": a}, {"dilation": dilation, "groups": groups}
+    for given_cache, keywords in [(bare, settings), (bare | settings, {}), (cache, settings)]:
+        again = conv2d_backward(dz, given_cache, stride, padding, **keywords)
+        for got, want in zip(again, gradients, strict=True):
+            equal(got, want)
 
 
 @pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), SETTINGS)
@@ -117,7 +122,7 @@ def test_dl_demos_form_equals_pytorch_in_batches_and_sample_by_sample(
     )
     equal(cache["Z"], np.moveaxis(y, 1, -1))
     equal(conv2d(x, w, stride, padding, dilation, groups, b), cache["Z"])
-    got = conv2d_backward(dz, cache, stride, padding, **settings)
+    got = conv2d_backward(dz, cache, stride, padding)
     for ours, theirs in zip(got, (np.moveaxis(dw, 1, -1), db, np.moveaxis(dx, 1, -1)), strict=True):
         equal(ours, theirs)
 
@@ -195,6 +200,13 @@ def test_caches_hold_what_the_courses_keep(rng):
     assert cache["b"] is b
     assert cache["A_prev"] is a
 
+    wide = conv2d_forward(a, w, b, 1, 1, dilation=2)
+    assert list(wide) == ["Z", "W", "b", "A_prev", "dilation"]
+    assert wide["dilation"] == 2
+    halves = conv2d_forward(a, integers(rng, 4, 3, 3, 1), None, 1, 1, groups=np.int64(2))
+    assert list(halves) == ["Z", "W", "b", "A_prev", "groups"]
+    assert halves["groups"] == 2
+
     param, four = {"stride": 1, "pad": 1}, a.transpose(2, 0, 1)[None]
     given = (four, w.transpose(0, 3, 1, 2), b, param)
     _, cache = conv_forward_naive(*given)
@@ -247,9 +259,9 @@ def test_a_bias_is_added_whatever_its_numbers(rng):
 
 def test_integers_are_not_truncated():
     a, w, b = np.full((2, 2, 1), 3), np.full((1, 1, 1, 1), 0.5), np.array([0.25])
-    cache = conv2d_forward(a, w, b)
+    cache = conv2d_forward(a, w, b, 1, 0)
     equal(cache["Z"], np.full((2, 2, 1), 1.75))
-    dW, db, dA_prev = conv2d_backward(np.full((2, 2, 1), 0.5), cache)
+    dW, db, dA_prev = conv2d_backward(np.full((2, 2, 1), 0.5), cache, 1, 0)
     equal(dW, np.full((1, 1, 1, 1), 6.0))
     equal(db, np.array([2.0]))
     equal(dA_prev, np.full((2, 2, 1), 0.25))
@@ -262,9 +274,10 @@ def test_integers_are_not_truncated():
     "shape", [(2, 3, 4), (3, 2, 4), (4, 3, 4), (3, 3, 3), (1, 3, 3, 4)], ids=str
 )
 def test_a_gradient_of_another_shape_than_z_is_refused(rng, shape):
-    cache = conv2d_forward(integers(rng, 5, 5, 2), integers(rng, 4, 3, 3, 2), integers(rng, 4))
+    a, w, b = integers(rng, 5, 5, 2), integers(rng, 4, 3, 3, 2), integers(rng, 4)
+    cache = conv2d_forward(a, w, b, 1, 0)
     with pytest.raises(ShapeError, match=r"conv2d_backward: dZ is .* has Z \(3, 3, 4\)"):
-        conv2d_backward(np.ones(shape), cache)
+        conv2d_backward(np.ones(shape), cache, 1, 0)
 
 
 def test_another_stride_than_the_forwards_is_noticed(rng):
@@ -285,10 +298,68 @@ def test_the_remainder_of_a_stride_has_gradient_zero(rng):
 def test_large_kernels_stay_exact(rng):
     """Where the FFT would be faster, the sums are plain all the same."""
     a, w = integers(rng, 40, 40, 2), integers(rng, 3, 21, 21, 2)
-    cache = conv2d_forward(a, w, integers(rng, 3))
+    cache = conv2d_forward(a, w, integers(rng, 3), 1, 0)
     dz = integers(rng, *cache["Z"].shape)
-    for array in (cache["Z"], *conv2d_backward(dz, cache)):
+    for array in (cache["Z"], *conv2d_backward(dz, cache, 1, 0)):
         equal(array, np.round(array))
+
+
+def test_stride_and_padding_have_no_default():
+    """Forward (2, 1) and backward (1, 0) both make 3×3 of 5×5: dZ's shape could not tell."""
+    a, w = np.ones((5, 5, 1)), np.ones((1, 3, 3, 1))
+    cache = conv2d_forward(a, w, None, 2, 1)
+    assert cache["Z"].shape == (3, 3, 1)
+    for settings, missing in [((), "'stride' and 'padding'"), ((2,), "'padding'")]:
+        with pytest.raises(TypeError, match=missing):
+            conv2d_backward(cache["Z"], cache, *settings)
+        with pytest.raises(TypeError, match=missing):
+            conv2d_forward(a, w, None, *settings)
+
+
+@pytest.mark.parametrize(
+    ("forward", "passed", "kept"),
+    [
+        ({}, {"dilation": 2}, 1),
+        ({"dilation": 2}, {"dilation": 1}, 2),
+        ({"groups": 2}, {"groups": 1}, 2),
+    ],
+    ids=["dilation-1", "dilation-2", "groups-2"],
+)
+def test_another_dilation_or_groups_than_the_caches_is_refused(forward, passed, kept):
+    """With a 2×2 kernel and stride 2, dilations 1 and 2 both make 2×2 of 5×5."""
+    a, w = np.ones((5, 5, 2)), np.ones((2, 2, 2, 2 // forward.get("groups", 1)))
+    cache = conv2d_forward(a, w, None, 2, 0, **forward)
+    (name, number), *_ = passed.items()
+    words = (
+        f"conv2d_backward: {name} is {number}, but the forward's was {kept}, .* leave {name} out"
+    )
+    with pytest.raises(SettingError, match=words):
+        conv2d_backward(cache["Z"], cache, 2, 0, **passed)
+
+
+def test_lists_are_read(rng):
+    a, w, b = integers(rng, 4, 5, 2), integers(rng, 3, 2, 2, 2), integers(rng, 3)
+    dz = integers(rng, 3, 4, 3)
+    cache = conv2d_forward(a.tolist(), w.tolist(), b.tolist(), 1, 0)
+    z, dw, db, da = loops(a, w, b, dz, 1, 0)
+    equal(cache["Z"], z)
+    for got, want in zip(conv2d_backward(dz.tolist(), cache, 1, 0), (dw, db, da), strict=True):
+        equal(got, want)
+    equal(conv2d(a, w, bias=[0, 0, 0]), z - b)
+    equal(conv2d([[[True], [False]]], [[[[2]]]], bias=(1,)), np.array([[[3.0], [1.0]]]))
+
+    param = {"stride": 1, "pad": 0}
+    first = [np.moveaxis(array, -1, 1) for array in (a[None], w, dz[None])]
+    x, kernels, dout = (array.tolist() for array in first)
+    out, cache = conv_forward_naive(x, kernels, b.tolist(), param)
+    equal(out, np.moveaxis(z[None], -1, 1))
+    want = np.moveaxis(da[None], -1, 1), np.moveaxis(dw, -1, 1), db
+    for got, wanted in zip(conv_backward_naive(dout, cache), want, strict=True):
+        equal(got, wanted)
+    kernels, four = w.transpose(1, 2, 3, 0).tolist(), b.reshape(1, 1, 1, 3).tolist()
+    out, cache = conv_forward([a.tolist()], kernels, four, param)
+    equal(out, z[None])
+    equal(conv_backward([dz.tolist()], cache)[0], da[None])
 
 
 @pytest.mark.parametrize(
@@ -309,16 +380,16 @@ def test_dtypes_are_promoted_as_numpy_does(a, w, dz, want):
     kinds = {"bfloat16": ml_dtypes.bfloat16}
     a, w, dz = (np.dtype(kinds.get(name, name)) for name in (a, w, dz))
     cache = {"A_prev": np.ones((3, 3, 1), a), "W": np.ones((2, 2, 2, 1), w)}
-    for gradient in conv2d_backward(np.ones((2, 2, 2), dz), cache):
+    for gradient in conv2d_backward(np.ones((2, 2, 2), dz), cache, 1, 0):
         assert gradient.dtype.name == want
     z = conv2d(cache["A_prev"], cache["W"])
     assert z.dtype == np.result_type(*(np.float64 if d.kind in "biu" else d for d in (a, w)))
 
 
 def test_an_empty_batch_has_gradients_of_zero():
-    cache = conv2d_forward(np.ones((0, 4, 4, 2)), np.ones((3, 2, 2, 2)), np.ones(3))
+    cache = conv2d_forward(np.ones((0, 4, 4, 2)), np.ones((3, 2, 2, 2)), np.ones(3), 1, 0)
     assert cache["Z"].shape == (0, 3, 3, 3)
-    dW, db, dA_prev = conv2d_backward(cache["Z"], cache)
+    dW, db, dA_prev = conv2d_backward(cache["Z"], cache, 1, 0)
     equal(dW, np.zeros((3, 2, 2, 2)))
     equal(db, np.zeros(3))
     assert dA_prev.shape == (0, 4, 4, 2)
@@ -326,6 +397,7 @@ def test_an_empty_batch_has_gradients_of_zero():
 
 X, W, B = np.ones((5, 5, 4)), np.ones((6, 3, 3, 4)), np.ones(6)
 HYPER = {"stride": 1, "pad": 0}
+HUGE = {"stride": 1, "pad": 10**30}
 REFUSALS = {
     "input axes": (lambda: conv2d(X[0], W), ShapeError, r"conv2d: input is \(5, 4\), with 2 axes"),
     "weight axes": (lambda: conv2d(X, W[0]), ShapeError, r"weight is \(3, 3, 4\), with 3 axes"),
@@ -346,8 +418,14 @@ REFUSALS = {
         lambda: conv2d(X, W, bias=B[:, None]), ShapeError, r"pass bias\.reshape\(6,\)",
     ),
     "bias a number": (lambda: conv2d(X, W, bias=0), ArrayError, "bias is a int, not an array"),
-    "list": (lambda: conv2d([[1.0]], W), ArrayError, "conv2d: input is a list"),
-    "none": (lambda: conv2d(None, W), ArrayError, "conv2d: input is None"),
+    "list": (lambda: conv2d([[1.0]], W), ShapeError, r"conv2d: input is \(1, 1\), with 2 axes"),
+    "uneven list": (lambda: conv2d([[1], [1, 2]], W), ArrayError, "conv2d: input is no array: "),
+    "list of text": (lambda: conv2d(X, W, bias=["a"] * 6), DTypeError, "conv2d: bias is str"),
+    "set": (lambda: conv2d({1.0}, W), ArrayError, r"a set, .*; pass numpy.asarray\(input"),
+    "none": (lambda: conv2d(None, W), ArrayError, "conv2d: input is None; pass an array"),
+    "no dW of None": (
+        lambda: conv2d_backward(None, {"A_prev": X, "W": W}, 1, 0), ArrayError, "dZ is None; pass",
+    ),
     "complex": (lambda: conv2d(X * 1j, W), DTypeError, "input is complex128.*convgrad.backward"),
     "text": (lambda: conv2d(X.astype(str), W), DTypeError, "conv2d: input is str"),
     "no common dtype": (
@@ -359,10 +437,36 @@ REFUSALS = {
     "padding -1": (
         lambda: conv2d_forward(X, W, B, 1, -1), SettingError, "conv2d_forward: padding is -1",
     ),
+    "padding 10**9": (
+        lambda: conv2d(X, W, 1, 10**9), ShapeError,
+        "conv2d: the padded input, .*2000000005, 2000000005.* would be larger than any memory",
+    ),
+    "padding and stride 10**9": (
+        lambda: conv2d_backward(X[:3, :3], {"A_prev": X, "W": W}, 10**9, 10**9), ShapeError,
+        "conv2d_backward: the padded A_prev, .* would be larger than any memory",
+    ),
+    "an output of 2**60": (
+        lambda: conv2d(X[:, :, :1], np.ones((2**10, 1, 1, 1)), 1, 2**24), ShapeError,
+        "conv2d: output, .* would be larger than any memory",
+    ),
+    "pad 10**30 of no sample": (
+        lambda: conv_forward_naive(np.ones((0, 4, 5, 5)), W.transpose(0, 3, 1, 2), B, HUGE),
+        ShapeError, "conv_forward_naive: the padded x, .* larger than any memory",
+    ),
     "dilation 0": (lambda: conv2d(X, W, dilation=0), SettingError, "dilation is 0"),
     "groups 0": (lambda: conv2d(X, W, groups=0), SettingError, "groups is 0"),
-    "cache a tuple": (lambda: conv2d_backward(X, (X, W)), SettingError, "cache is a tuple; pass"),
-    "cache without W": (lambda: conv2d_backward(X, {"A_prev": X}), SettingError, "no 'W'"),
+    "cache a tuple": (
+        lambda: conv2d_backward(X, (X, W), 1, 0), SettingError, "cache is a tuple; pass",
+    ),
+    "cache without W": (lambda: conv2d_backward(X, {"A_prev": X}, 1, 0), SettingError, "no 'W'"),
+    "cache with a dilation of text": (
+        lambda: conv2d_backward(X, {"A_prev": X, "W": W, "dilation": "2"}, 1, 0), SettingError,
+        r"cache\['dilation'\] must be one int, not '2'",
+    ),
+    "dilation 0 of a bare cache": (
+        lambda: conv2d_backward(X, {"A_prev": X, "W": W}, 1, 0, dilation=0), SettingError,
+        "conv2d_backward: dilation is 0",
+    ),
     "single sample": (
         lambda: conv_forward_naive(X, W, B, HYPER), ShapeError, r"with 3 axes; pass \(N, C, H, W\)",
     ),

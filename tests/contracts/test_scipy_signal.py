@@ -411,7 +411,9 @@ def test_lists_numbers_and_scalars() -> None:
             got, wanted = getattr(ours, name)(*pair), getattr(signal, name)(*pair)
             assert (got, type(got)) == (wanted, type(wanted))
     assert ours.correlate_backward(1 + 1j, 2j, 3j) == (-3 + 3j, 2 + 2j)
-    with pytest.raises(SettingError, match="axes="):
+    with pytest.raises(
+        SettingError, match="axes=0, but in1 and in2 are numbers, which have no axes"
+    ):
         ours.convolve(2, 3, axes=0)
 
 
@@ -524,6 +526,7 @@ def test_fft_warns_of_a_nan() -> None:
         (SettingError, "must be one number", lambda o: _filled(o, [1, 2], "float64")),
         (SettingError, "must be one number", lambda o: _filled(o, None, "float64")),
         (SettingError, "must be one number", lambda o: _filled(o, "a", "float64")),
+        (SettingError, "must be one number, not .*2", lambda o: _filled(o, [[1], [1, 2]], "int8")),
         (SettingError, "names no axis", lambda o: o.convolve([1], [1], axes=())),
         (SettingError, "must lie in -1 … 0", lambda o: o.convolve([1], [1], axes=1)),
         (SettingError, "names an axis twice", lambda o: o.convolve([[1]], [[1]], axes=(1, -1))),

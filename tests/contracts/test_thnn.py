@@ -243,16 +243,16 @@ def test_scale_zero_leaves_the_buffers():
 def test_float16_is_rounded_once():
     """Sums that float16 could not keep, over taps, samples and overlaps."""
     x = w = np.ones((1, 1, 1, 2049), np.float16)
-    y = thnn.update_output(x, None, w, np.array([2], x.dtype), None, None, 2049, 1)
+    y = thnn.update_output(x, None, w, np.array([2], x.dtype), None, None, 2049, 1, 1, 1, 0, 0)
     assert y.item() == 2052  # 2051 is halfway between 2050 and 2052
     x = dy = np.ones((3, 1, 1, 1), np.float16)
     dw, db = np.full((1, 1), 2048, np.float16), np.full(1, 2048, np.float16)
-    thnn.acc_grad_parameters(x, dy, dw, db, None, None, 1, 1)
+    thnn.acc_grad_parameters(x, dy, dw, db, None, None, 1, 1, 1, 1, 0, 0)
     assert dw.item() == db.item() == 2052
     number = np.float16(2.1)
     dy, w = np.full((1, 1, 3), number), np.full((1, 1, 1, 3), number)
     columns, image = np.empty((3, 3), np.float16), np.zeros((1, 1, 5), np.float16)
-    dx = thnn.update_grad_input(image, dy, None, w, columns, None, 3, 1)
+    dx = thnn.update_grad_input(image, dy, None, w, columns, None, 3, 1, 1, 1, 0, 0)
     exact = 3 * np.float64(number) ** 2
     assert dx[0, 0, 2] == np.float16(exact) != np.float16(3 * np.float64(columns[0, 0]))
     assert (columns == np.float16(exact / 3)).all()
@@ -272,9 +272,9 @@ def test_every_product_goes_through_gemm_with_the_originals_sizes(monkeypatch):
     recorded("gemm", functions.gemm, (0, 1, 2, 3, 4, 7, 9, 12))  # trans, m, n, k, lda, ldb, ldc
     recorded("gemv", functions.gemv, (0, 1, 2, 5, 7, 10))  # trans, m, n, lda, incx, incy
     x, w, b = np.ones((1, 3, 9, 9)), np.ones((10, 3, 3, 3)), np.ones(10)
-    y = thnn.update_output(x, None, w, b, None, None, 3, 3, 3, 3)
-    thnn.update_grad_input(x, y, None, w, None, None, 3, 3, 3, 3)
-    thnn.acc_grad_parameters(x, y, w, b, None, None, 3, 3, 3, 3)
+    y = thnn.update_output(x, None, w, b, None, None, 3, 3, 3, 3, 0, 0)
+    thnn.update_grad_input(x, y, None, w, None, None, 3, 3, 3, 3, 0, 0)
+    thnn.acc_grad_parameters(x, y, w, b, None, None, 3, 3, 3, 3, 0, 0)
     assert calls == [
         ("gemm", "t", "n", 9, 10, 1, 1, 1, 9),
         ("gemm", "n", "n", 9, 10, 27, 9, 27, 9),

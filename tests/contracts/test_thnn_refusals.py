@@ -41,6 +41,10 @@ IN_ALL = [
     ({"input": np.ones((2, 0, 5, 6))}, ShapeError, "no size of 0"),
     ({"input": None}, ArrayError, "input is None; pass an array"),
     ({"input": X.tolist()}, ArrayError, "input is a list, not an array"),
+    ({"padW": 10**30}, ShapeError, "the padded input, .* would be larger than any memory"),
+    ({"padH": 10**30}, ShapeError, "the padded input, .* would be larger than any memory"),
+    ({"padW": 10**30, "dW": 10**30}, ShapeError, "the padded input, .* larger than any memory"),
+    ({"padH": 1, "padW": 2**56}, ShapeError, "larger than any memory; pass .* smaller padding"),
     ({"input": X.astype("f4")}, DTypeError, "input is float32 but .* is float64"),
     ({"input": X.astype(int)}, DTypeError, "input is int64; pass float16, float32, float64"),
 ]
@@ -141,13 +145,22 @@ UNFOLDING = [
     (thnn.im2col, (IMAGE[0], 3, 3), ShapeError, r"data_im is \(9, 9\); pass \(C, H, W\)"),
     (thnn.im2col, (IMAGE, 3, 3, 0, 0, 1, 1, 1, 5), ShapeError,
      r"data_im \(3, 9, 9\) has 9 cells along w, 9 with pad_w=0, but .* dilation_w=5 spans 11"),
-    (thnn.im2col, (np.array([["a"]])[None], 1, 1), DTypeError, "holds no numbers"),
+    (thnn.im2col, (np.array([["a"]])[None], 1, 1), DTypeError, "data_im is <U1, .* no numbers"),
+    (thnn.im2col, (IMAGE.astype(object), 1, 1), DTypeError, "data_im is object, .* no numbers"),
+    (thnn.im2col, (IMAGE, 3, 3, 10**30), ShapeError, "the padded data_im, .* than any memory"),
+    (thnn.im2col, (IMAGE[:, :0], 3, 3, 0, 2), ShapeError, "has 0 cells along h"),
+    (thnn.im2col, (IMAGE[None][:0], 3, 3, 10**30), ShapeError, "than any memory"),
+    (thnn.im2col, (IMAGE, 9, 9, 2**27, 2**27), ShapeError, "data_col, .* than any memory"),
+    (thnn.col2im, (np.ones((27, 49)).astype(str), 3, 9, 9, 3, 3), DTypeError, "data_col is <U3"),
+    (thnn.col2im, (np.ones((27, 9)), 3, 9, 9, 3, 3, 10**30, 0, 10**30, 3), ShapeError,
+     "the padded data_im, .* than any memory"),
     (thnn.col2im, (np.ones((27, 48)), 3, 9, 9, 3, 3), ShapeError,
      r"data_col is \(27, 48\), but data_im \(3, 9, 9\) with a 3×3 kernel unfolds to \(27, 49\)"),
     (thnn.col2im, (np.ones(27), 3, 9, 9, 3, 3), ShapeError, r"data_col is \(27,\)"),
     (thnn.col2im, (np.ones((27, 49)), 3, -9, 9, 3, 3), ShapeError, "is no shape"),
     (thnn.columns_shape, ((9, 9), 3, 3), ShapeError, r"input is \(9, 9\)"),
     (thnn.columns_shape, (IMAGE, 3, 3), ShapeError, "input_shape is an array; pass its shape"),
+    (thnn.columns_shape, ((3, 9, 9), 3, 3, 1, 1, 10**30), ShapeError, "than any memory"),
 ]  # fmt: skip
 
 
@@ -159,6 +172,23 @@ UNFOLDING = [
 def test_unfolding_refuses(function, arguments, error, words):
     with pytest.raises(error, match=f"^{function.__name__}: .*{words}"):
         function(*arguments)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_the_original_requires_has_no_default(name):
+    for left_out in WINDOW:
+        window = {key: number for key, number in WINDOW.items() if key != left_out}
+        with pytest.raises(TypeError, match=left_out):
+            getattr(thnn, name)(**CALLS[name], **window)
+
+
+def test_an_output_that_no_memory_holds_is_refused():
+    image, weight = np.ones((1, 1, 1)), np.ones((2**10, 1))
+    window = {"kW": 1, "kH": 1, "dW": 1, "dH": 1, "padW": 2**26, "padH": 2**24}
+    with pytest.raises(
+        ShapeError, match=r"^update_output: output, \(1024, .* larger than any memo"
+    ):
+        thnn.update_output(image, None, weight, None, None, None, **window)
 
 
 def test_a_destination_that_does_not_fit_is_refused():

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convgrad.contracts.deeplearntoolbox import convn, expand, flipall, rot180, sigm
+from convgrad.api import conv
+from convgrad.contracts.deeplearntoolbox import arrays, convn, expand, flipall, rot180, sigm
 from convgrad.errors import ArrayError, DTypeError, SettingError, ShapeError
 
 
@@ -58,6 +59,41 @@ def test_convn_where_b_is_larger():
     """'valid' is empty, as in MATLAB; 'same' has the size of a."""
     assert convn(np.ones((3, 3)), np.ones((2, 4)), "valid").shape == (2, 0)
     np.testing.assert_array_equal(convn([1, 2], [1, 10, 100, 1000], "same"), [120, 1200])
+
+
+@given(operands(), st.data())
+def test_convn_over_axes_of_equal_size(pair, data):
+    """'valid' leaves one number there, and each cell of a meets one of b: Σ_q A[q]·B[n−1−q]."""
+    a, b = pair
+    equal = data.draw(st.lists(st.booleans(), min_size=a.ndim, max_size=a.ndim))
+    sizes = [max(n, k) for n, k in zip(a.shape, b.shape)]
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    a = rng.integers(-9, 10, sizes) * (1 + 1j * a.imag.any())
+    b = rng.integers(-9, 10, [n if e else k for n, k, e in zip(sizes, b.shape, equal)])
+    inner = [slice(k - 1, n) for n, k in zip(a.shape, b.shape)]
+    want = full(a.astype(np.result_type(a, float)), b.astype(float))[tuple(inner)]
+    np.testing.assert_array_equal(convn(a, b, "valid"), want, strict=True)
+
+
+@pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("place", [(0, 1, 3), (2, 0, 0)])
+@pytest.mark.parametrize("owner", ["a", "b"])
+def test_convn_over_axes_of_equal_size_keeps_infinity_where_it_is(rng, special, place, owner):
+    a, b = rng.integers(1, 9, (4, 5, 6)).astype(float), rng.integers(1, 9, (4, 2, 6)).astype(float)
+    (a if owner == "a" else b)[place] = special
+    np.testing.assert_array_equal(convn(a, b, "valid"), full(a, b)[3:4, 1:5, 5:6])
+
+
+def test_convn_sums_over_samples_as_a_matrix_product(rng, monkeypatch):
+    """The gradient of a large kernel: the samples are channels, no taps of 24·24·50 cells."""
+    seen = []
+    monkeypatch.setattr(arrays, "conv", lambda x, w, **k: seen.append(w.shape) or conv(x, w, **k))
+    a, d = rng.integers(-9, 10, (9, 8, 50)), rng.integers(-9, 10, (7, 6, 50))
+    got = convn(flipall(a), d, "valid")
+    assert seen == [(1, 50, 7, 6)]
+    windows = np.lib.stride_tricks.sliding_window_view(a, (7, 6), (0, 1))
+    want = np.einsum("pqnij,ijn->pq", windows, d)[::-1, ::-1, None]
+    np.testing.assert_array_equal(got, want)
 
 
 def test_convn_keeps_infinity_where_it_is():
@@ -116,6 +152,10 @@ def test_sigm():
         (lambda: expand(np.ones((2, 2)), [2]), ShapeError, r"sizes are \[2\]; give one size"),
         (lambda: expand(np.ones((2, 2)), [2, 0]), SettingError, r"sizes\[1\] is 0"),
         (lambda: expand(np.ones((2, 2)), [2, 1.5]), SettingError, r"sizes\[1\] is 1\.5"),
+        (lambda: expand(np.ones((2, 2)), 2), SettingError, "sizes is 2; give one whole number"),
+        (lambda: expand(np.ones((2, 2)), None), SettingError, "sizes is None; give one whole"),
+        (lambda: expand(np.ones((2, 2)), "22"), SettingError, "sizes is '22'; give one whole"),
+        (lambda: expand(np.ones((2, 2)), {2, 3}), SettingError, r"sizes is \{2, 3\}; give one"),
         (lambda: sigm(np.ones(2) * 1j), DTypeError, r"x is complex; pass its real part, x\.real"),
     ],
 )

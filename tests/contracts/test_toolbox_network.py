@@ -1,4 +1,4 @@
-"""The net's structure, what may be set in it, and what is refused."""
+"""The net's structure, cnnsetup and the samples, the order of calls, and what is refused."""
 
 import copy
 from types import SimpleNamespace
@@ -14,8 +14,10 @@ from convgrad.contracts.deeplearntoolbox import (
     cnnff,
     cnnnumgradcheck,
     cnnsetup,
+    cnntest,
+    cnntrain,
 )
-from convgrad.errors import ConvError, DTypeError, GradientError, SettingError, ShapeError
+from convgrad.errors import DTypeError, GradientError, SettingError, ShapeError
 
 INPUT = {"type": "i"}
 CONV = {"type": "c", "outputmaps": 2, "kernelsize": 3}
@@ -89,37 +91,6 @@ def test_layers_come_in_several_kinds(samples):
     assert not as_layers.layers[1].k.size
 
 
-@pytest.mark.parametrize("way", ["cells", "arrays", "lists"])
-def test_parameters_that_were_set_are_used(net, samples, rng, way):
-    """Doubling the second map's kernel and moving its bias shows in that map alone."""
-    before = cnnff(net, samples[0]).layers[1].a
-    layer = net.layers[1]
-    if way == "cells":
-        layer.k[0][1] = 2 * layer.k[0][1]
-        layer.b[1] = 0.25
-    elif way == "arrays":
-        layer.k = layer.k * np.array([1, 2]).reshape(1, 2, 1, 1)
-        layer.b = np.array([[0], [0.25]])
-    else:
-        layer.k = [[layer.k[0][0].tolist(), (2 * layer.k[0][1]).tolist()]]
-        layer.b = [0, 0.25]
-    after = cnnff(net, samples[0]).layers[1].a
-    np.testing.assert_array_equal(before[0], after[0])
-    z = np.log(before[1] / (1 - before[1]))
-    np.testing.assert_allclose(after[1], 1 / (1 + np.exp(-2 * z - 0.25)), rtol=1e-12)
-
-
-def test_the_output_layer_may_be_set(net, samples, rng):
-    net.ffW = np.zeros((4, 6))
-    for ffb in (np.arange(4), np.arange(4)[:, None], [[0, 1, 2, 3]]):
-        net.ffb = ffb
-        o = cnnff(net, samples[0]).o
-        np.testing.assert_array_equal(o, np.tile(1 / (1 + np.exp(-np.arange(4.0)))[:, None], 5))
-    net = cnnapplygrads(cnnbp(net, samples[1]), {"alpha": 1})
-    assert net.ffb.shape == (4, 1)
-    np.testing.assert_array_equal(net.ffb, np.arange(4)[:, None] - net.dffb)
-
-
 def test_other_numbers_become_float64(net, rng):
     x = rng.integers(0, 255, (8, 6, 5)).astype(np.uint8)
     net = cnnff(net, x)
@@ -134,20 +105,18 @@ def test_one_sample_may_lack_its_axis(net, samples):
     np.testing.assert_allclose(cnnff(net, samples[0][:, :, 0]).o, o, rtol=1e-14)
 
 
-def test_calls_change_the_net_and_no_array_that_was_read(net, samples):
-    x, y = samples
-    assert cnnff(net, x) is net
-    held = {name: getattr(net.layers[1], name) for name in ("k", "b", "a")} | {"W": net.ffW}
-    kept = copy.deepcopy(held)
-    x *= 2
-    np.testing.assert_array_equal(net.layers[0].a[0], x / 2)
-    assert cnnbp(net, y) is net
-    assert cnnapplygrads(net, SimpleNamespace(alpha=0.5)) is net
-    cnnff(net, x)
-    for name, array in held.items():
-        np.testing.assert_array_equal(array, kept[name])
-    assert not (net.layers[1].k == held["k"]).any()
-    assert not (net.ffW == held["W"]).any()
+def test_one_sample_may_be_x_of_two_axes_and_y_of_one(net, samples):
+    x, y = samples[0][:, :, 0], samples[1][:, 0]
+    for one, other in zip(vars(cnnsetup(SMALL, x, y, rng=1)).values(), vars(net).values()):
+        if isinstance(one, np.ndarray):
+            np.testing.assert_array_equal(one, other)
+    expected = cnnbp(cnnff(copy.deepcopy(net), x[:, :, None]), y[:, None])
+    net = cnnbp(cnnff(net, x), y)
+    assert net.e.shape == (4, 1)
+    np.testing.assert_array_equal(net.dffW, expected.dffW)
+    assert cnnnumgradcheck(net, x, y) < 1e-8
+    assert cnntest(net, x, y)[0] == float(net.o.argmax() != y.argmax())
+    cnntrain(net, x, y, {"alpha": 1, "batchsize": 1, "numepochs": 1})
 
 
 def test_the_gradient_check_finds_each_parameter(net, samples):
@@ -166,6 +135,26 @@ def test_the_gradient_check_finds_each_parameter(net, samples):
             ):
                 cnnnumgradcheck(net, *samples)
             gradient[last] = own
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"epsilon": 0}, "epsilon is 0; it must be finite and above 0"),
+        ({"epsilon": -1e-4}, r"epsilon is -0\.0001"),
+        ({"epsilon": "a"}, "epsilon is 'a'"),
+        ({"epsilon": np.inf}, "epsilon is inf"),
+        ({"epsilon": True}, "epsilon is True"),
+        ({"tolerance": "a"}, "tolerance is 'a'; it must be 0 or more"),
+        ({"tolerance": -1e-8}, "tolerance is -1e-08"),
+        ({"tolerance": np.nan}, "tolerance is nan"),
+        ({"tolerance": None}, "tolerance is None"),
+    ],
+)
+def test_settings_that_the_gradient_check_refuses(net, samples, keywords, words):
+    net = cnnbp(cnnff(net, samples[0]), samples[1])
+    with pytest.raises(SettingError, match=f"cnnnumgradcheck: {words}"):
+        cnnnumgradcheck(net, *samples, **keywords)
 
 
 def test_the_gradient_check_leaves_the_net(net, samples):
@@ -197,6 +186,12 @@ def test_the_gradient_check_leaves_the_net(net, samples):
         ([INPUT, CONV, {**POOL, "scale": 3}], ShapeError,
          r"layers\[2\] has scale 3, which does not divide its input maps of 6×4"),
         (7, SettingError, "net has no layers"),
+        ({"layers": 5}, SettingError, "layers is 5; give a list of layers"),
+        ({"layers": INPUT}, SettingError, "layers is {'type': 'i'}; give a list of layers"),
+        ([{"type": ["i"]}], SettingError, r"layers\[0\] has type \['i'\]; types are 'i'"),
+        ([INPUT, {**POOL, "scale": np.nan}], SettingError, "scale is nan"),
+        ([INPUT, {**POOL, "scale": np.array([2])}], SettingError, r"scale is array\(\[2\]\)"),
+        ([INPUT, {**POOL, "scale": np.array(True)}], SettingError, r"scale is array\(True\)"),
     ],
 )  # fmt: skip
 def test_layers_that_are_refused(layers, error, words, samples):
@@ -204,43 +199,30 @@ def test_layers_that_are_refused(layers, error, words, samples):
         cnnsetup(layers, *samples)
 
 
+@pytest.mark.parametrize("number", [float, np.float32, np.array, lambda n: np.array(float(n))])
+def test_numbers_as_matlab_gives_them(samples, number):
+    """2.0, and arrays without axes: what a MATLAB file holds is read back so."""
+    layers = [{k: v if k == "type" else number(v) for k, v in one.items()} for one in SMALL]
+    net, expected = (cnnsetup(one, *samples, rng=0) for one in (layers, SMALL))
+    for got, want in zip(net.layers, expected.layers):
+        sizes = (got.outputmaps, got.kernelsize, got.scale)
+        assert sizes == (want.outputmaps, want.kernelsize, want.scale)
+        assert {type(one) for one in sizes} == {int}
+        np.testing.assert_array_equal(got.k, want.k)
+    net.layers[1].kernelsize, net.layers[2].scale = number(3), number(2)
+    net = cnnbp(cnnff(net, samples[0]), samples[1])
+    assert cnnnumgradcheck(net, *samples) < 1e-8
+
+
+@pytest.mark.parametrize("seed", ["a", 1.5, -1, True])
+def test_what_is_no_generator(samples, seed):
+    with pytest.raises(SettingError, match=f"cnnsetup: rng is {seed!r}; pass a numpy.random.Gen"):
+        cnnsetup(SMALL, *samples, rng=seed)
+
+
 def test_an_image_smaller_than_the_kernel_is_refused(net):
     with pytest.raises(ShapeError, match=r"cnnff: layers\[1\] has kernels of 3×3, but its input"):
         cnnff(net, np.zeros((2, 8, 1)))
-
-
-def broken(**fields):
-    """Set fields of the net, those of layer 1 by the names k and b."""
-
-    def change(net):
-        for name, value in fields.items():
-            setattr(net.layers[1] if name in ("k", "b") else net, name, value)
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (broken(k=np.zeros((2, 1, 3, 3))), r"layers\[1\]\.k is \(2, 1, 3, 3\), but needs \(1, 2,"),
-        (
-            broken(k=np.zeros((1, 2, 2, 2))),
-            r"layers\[1\]\.k is \(1, 2, 2, 2\), but needs \(1, 2, 3, 3\)",
-        ),
-        (broken(b=np.zeros(3)), r"layers\[1\]\.b is \(3,\), but needs \(2,\)"),
-        (broken(b=1.0), r"layers\[1\]\.b is \(\), but needs \(2,\)"),
-        (broken(k=[[1], [1, 2]]), r"layers\[1\]\.k is a list whose parts differ in shape"),
-        (broken(ffW=np.zeros((4, 5))), r"ffW is \(4, 5\), but images of 8×6 give a feature vector"),
-        (broken(ffW=np.zeros(6)), r"ffW is \(6,\)"),
-        (broken(ffb=np.zeros(3)), r"ffb is \(3,\), but needs \(4, 1\)"),
-        (broken(ffb=np.zeros((4, 1), complex)), "ffb is complex"),
-    ],
-)
-def test_parameters_that_are_refused(net, samples, change, words):
-    change(net)
-    with pytest.raises(ConvError, match=f"cnnff: {words}"):
-        cnnff(net, samples[0])
-    assert not net.o.size
 
 
 @pytest.mark.parametrize(
@@ -248,7 +230,14 @@ def test_parameters_that_are_refused(net, samples, change, words):
     [
         (np.zeros((8, 6, 5, 1)), np.zeros((4, 5)), r"x is \(8, 6, 5, 1\); it needs \(H, W, N\)"),
         (np.zeros((8, 6, 0)), np.zeros((4, 0)), r"x is \(8, 6, 0\)"),
-        (np.zeros((8, 6, 5)), np.zeros((5, 4)), r"y is \(5, 4\), but needs \(onum, 5\)"),
+        (
+            np.zeros((8, 6, 5)),
+            np.zeros((5, 4)),
+            r"y is \(5, 4\), but needs \(onum, 5\).*; pass y\.T$",
+        ),
+        (np.zeros((8, 6, 5)), np.zeros((4, 6)), r"y is \(4, 6\), but needs .* sample of x$"),
+        (np.zeros((8, 6, 5)), np.zeros((5, 0)), r"y is \(5, 0\), but needs .* sample of x$"),
+        (np.zeros((8, 6)), np.zeros((1, 4)), r"y is \(1, 4\), but needs .*; pass y\.T$"),
         (np.zeros((8, 6, 5)), np.zeros(5), r"y is \(5,\)"),
         (np.zeros((8, 6, 5)), np.zeros((0, 5)), r"y is \(0, 5\)"),
         (np.zeros((8, 6, 5), complex), np.zeros((4, 5)), "x is complex"),
@@ -275,14 +264,18 @@ def test_the_order_of_calls(net, samples):
     with pytest.raises(ShapeError, match=r"x is \(8, 6, 4\), but cnnff had \(8, 6, 5\)"):
         cnnnumgradcheck(net, x[:, :, 1:], y[:, 1:])
     net.layers[1].dk = net.layers[1].dk[..., :2]
-    with pytest.raises(ShapeError, match=r"layers\[1\]\.dk is \(1, 2, 3, 2\), but its parameter"):
+    with pytest.raises(
+        ShapeError, match=r"layers\[1\]\.dk is \(1, 2, 3, 2\), but needs \(1, 2, 3, 3\)"
+    ):
         cnnapplygrads(net, {"alpha": 1})
     net.ffW, net.ffb = net.ffW[:3], net.ffb[:3]
-    with pytest.raises(ShapeError, match="ffW gives 3 outputs, but o has 4; call cnnff again"):
+    with pytest.raises(ShapeError, match=r"cnnbp: o is \(4, 5\), but needs \(3, 5\); call cnnff"):
         cnnbp(net, y)
 
 
-@pytest.mark.parametrize("alpha", ["1", None, np.nan, np.inf, 1j])
+@pytest.mark.parametrize(
+    "alpha", ["1", None, np.nan, np.inf, 1j, True, np.True_, [1], pytest.param(10**400, id="huge")]
+)
 def test_a_learning_rate_is_a_number(net, samples, alpha):
     net = cnnbp(cnnff(net, samples[0]), samples[1])
     with pytest.raises(
@@ -291,3 +284,10 @@ def test_a_learning_rate_is_a_number(net, samples, alpha):
         cnnapplygrads(net, {"alpha": alpha})
     with pytest.raises(SettingError, match="opts has no alpha"):
         cnnapplygrads(net, {"Alpha": 1})
+
+
+@pytest.mark.parametrize("alpha", [np.array(2), np.array(2.0), np.float32(2), np.int8(2)])
+def test_a_learning_rate_may_be_a_numpy_number(net, samples, alpha):
+    net = cnnbp(cnnff(net, samples[0]), samples[1])
+    expected = net.ffW - 2 * net.dffW
+    np.testing.assert_array_equal(cnnapplygrads(net, {"alpha": alpha}).ffW, expected)

@@ -1,6 +1,7 @@
 """cnntrain and cnntest: batches, orders, errors, and digits learnt from about 90 % to about 5 %."""
 
 import copy
+from itertools import repeat
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,6 +66,30 @@ def test_the_generator_draws_a_permutation_for_each_epoch(net, samples):
     assert weights[0] == weights[1] == weights[2] != weights[3]
 
 
+def test_permutations_may_be_floats_as_matlab_gives_them(net, samples):
+    orders = [np.arange(6)[::-1], np.roll(np.arange(6), 2)]
+    first = cnntrain(copy.deepcopy(net), *samples, OPTS, permutations=orders)
+    second = cnntrain(net, *samples, OPTS, permutations=[o.astype(float) for o in orders])
+    np.testing.assert_array_equal(second.ffW, first.ffW)
+
+
+def test_permutations_may_be_a_generator(net, samples):
+    other = copy.deepcopy(net)
+    orders = [[3, 1, 0, 5, 2, 4], [0, 1, 2, 5, 4, 3]]
+    cnntrain(net, *samples, OPTS, permutations=(order for order in orders))
+    cnntrain(other, *samples, OPTS, permutations=orders)
+    np.testing.assert_array_equal(net.ffW, other.ffW)
+
+
+def test_options_as_matlab_gives_them(net, samples):
+    other = copy.deepcopy(net)
+    opts = {"alpha": np.array(0.5), "batchsize": 2.0, "numepochs": np.array(2.0)}
+    cnntrain(net, *samples, opts, rng=3)
+    cnntrain(other, *samples, OPTS, rng=3)
+    np.testing.assert_array_equal(net.rL, other.rL)
+    np.testing.assert_array_equal(net.ffW, other.ffW)
+
+
 def test_epochs_are_told(net, samples):
     told = []
     cnntrain(net, *samples, OPTS, rng=0, after_epoch=lambda n: told.append((n, len(net.rL))))
@@ -102,23 +127,31 @@ def test_many_samples_are_tested_in_blocks(rng):
     ("opts", "keywords", "words"),
     [
         ({"batchsize": 4}, {}, "batchsize 4 does not divide the 6 samples"),
+        ({"batchsize": 12}, {}, "batchsize 12 is more than the 6 samples; take at most 6"),
         ({"batchsize": 0}, {}, "batchsize is 0; it must be a whole number"),
         ({"numepochs": 0}, {}, "numepochs is 0"),
         ({"alpha": "1"}, {}, "alpha is '1'"),
-        ({}, {"permutations": [range(6)]}, "there are 1 permutations for 2 epochs"),
+        ({"alpha": True}, {}, "alpha is True"),
+        ({}, {"rng": "a"}, "rng is 'a'; pass a numpy.random.Generator or a seed"),
+        ({}, {"rng": 1.5}, "rng is 1.5"),
+        ({}, {"rng": -1}, "rng is -1"),
+        ({}, {"permutations": 5}, "permutations is 5; give one for each epoch"),
+        ({}, {"permutations": np.array(5)}, r"permutations is array\(5\)"),
+        ({}, {"permutations": "ab"}, "permutations is 'ab'"),
+        ({}, {"permutations": repeat(np.arange(6))}, "there are more than 2 permutations for 2"),
+        ({}, {"permutations": [0, 1]}, r"permutations\[0\] is not an order"),
+        ({}, {"permutations": [list(range(6))]}, "there are 1 permutations for 2 epochs"),
         (
             {},
             {"permutations": [np.arange(6), np.arange(1, 7)]},
             r"permutations\[1\] is not an order",
         ),
-        ({}, {"permutations": [np.arange(6.0)] * 2}, "subtract 1 from MATLAB's randperm"),
+        ({}, {"permutations": [np.arange(6.0) / 2] * 2}, "subtract 1 from MATLAB's randperm"),
         ({}, {"permutations": [np.arange(6)] * 2, "rng": 1}, "permutations and rng are both given"),
     ],
 )
 def test_settings_that_are_refused(net, samples, opts, keywords, words):
     before = net.ffW
-    keywords = {key: [list(one) if isinstance(one, range) else one for one in value]
-                if key == "permutations" else value for key, value in keywords.items()}  # fmt: skip
     with pytest.raises(SettingError, match=f"cnntrain: {words}|{words}"):
         cnntrain(net, *samples, {**OPTS, **opts}, **keywords)
     assert net.ffW is before

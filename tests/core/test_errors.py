@@ -247,7 +247,7 @@ CASES = {
     "a list": (
         lambda: cg.conv([[[1.0]]], W),
         cg.ArrayError,
-        "conv: x is a list, not an array; pass numpy.asarray(x, dtype=numpy.float32)",
+        "conv: x is a list, not an array; pass numpy.asarray(x)",
     ),
     "a masked array": (
         lambda: cg.conv(masked(), W),
@@ -387,7 +387,17 @@ CASES = {
     "an array that no memory holds": (
         lambda: cg.conv(X, W, padding=10**30),
         cg.ShapeError,
-        "more than any memory holds",
+        "conv: the padded input, (8, 3, 2000000000000000000000000000032, ",
+    ),
+    "an output that no memory holds": (
+        lambda: cg.conv(X[:1, :, :5, :5], np.ones((2**10, 3, 1, 1)), padding=2**24),
+        cg.ShapeError,
+        "conv: the output, (1, 1024, 33554437, 33554437), would be larger than any memory",
+    ),
+    "no sample, and more than any memory holds": (
+        lambda: cg.conv(X[:0], W, padding=10**30),
+        cg.ShapeError,
+        "would be larger than any memory; pass smaller sizes or a smaller padding",
     ),
     "a wrong dy with a huge dilation": (
         lambda: cg.weight_grad(

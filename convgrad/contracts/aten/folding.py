@@ -9,7 +9,7 @@ import numpy as np
 from convgrad.arrays import Array, Kind, floating_dtype, to_numpy
 from convgrad.contracts.aten.sizes import Ints
 from convgrad.errors import SettingError, ShapeError
-from convgrad.geometry import times
+from convgrad.geometry import check_memory, times
 from convgrad.settings import ints
 from convgrad.unfolding import col2im, im2col
 
@@ -34,8 +34,13 @@ def unfold(
         )
     kernel = _pair(call, "kernel_size", kernel_size)
     settings = _settings(call, dilation, padding, stride)
-    _blocks(call, "input", (array.shape[-2], array.shape[-1]), kernel, *settings)
+    *lead, channels, height, width = array.shape
+    blocks = _blocks(call, "input", (height, width), kernel, *settings)
     steps, pads, strides = settings
+    padded = (*lead, channels, *_padded((height, width), pads))
+    check_memory(call, "the padded input", padded, "padding")
+    columns = (*lead, channels * kernel[0] * kernel[1], blocks[0] * blocks[1])
+    check_memory(call, "the columns", columns, "padding")
     return kind.restore(im2col(array, kernel, strides, pads, steps))
 
 
@@ -70,6 +75,7 @@ def fold(
         )
     shape = (*array.shape[:-2], rows // taps, *out_size)
     steps, pads, strides = settings
+    check_memory(call, "the padded image", (*shape[:-2], *_padded(out_size, pads)), "padding")
     image = col2im(array, shape, kernel, strides, pads, steps)
     return kind.restore(image.astype(array.dtype.newbyteorder("="), copy=False))
 
@@ -114,3 +120,7 @@ def _blocks(
             f"{times(size)} with padding={padding}; pad more, or use a smaller kernel"
         )
     return rows, columns
+
+
+def _padded(size: Pair, padding: Pair) -> Pair:
+    return size[0] + 2 * padding[0], size[1] + 2 * padding[1]

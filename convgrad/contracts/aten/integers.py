@@ -14,16 +14,19 @@ import numpy as np
 from convgrad.arrays import native
 from convgrad.contracts.aten.sizes import Sizes
 from convgrad.errors import DTypeError
+from convgrad.geometry import Size, check_memory
 from convgrad.unfolding import col2im, im2col
 
 
-def check_dtype(call: str, dtype: np.dtype, s: Sizes) -> None:
-    """Raise DTypeError where ATen has no integer kernel."""
+def check(call: str, dtype: np.dtype, s: Sizes) -> None:
+    """Raise DTypeError where ATen has no integer kernel, ShapeError where no memory is enough."""
     if dtype.name != "int64" and (s.transposed or any(d > 1 for d in s.dilation)):
         raise DTypeError(
             f"{call}: ATen convolves {dtype.name} only with transposed=False and dilation 1; "
             "pass int64 operands, or float64"
         )
+    if s.transposed:
+        check_memory(call, "the uncut output", (s.out_channels, *_uncut(s)), "stride")
 
 
 def convolution(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, s: Sizes) -> np.ndarray:
@@ -51,12 +54,16 @@ def _transposed(x: np.ndarray, w: np.ndarray, s: Sizes) -> np.ndarray:
     grouped = x.reshape(s.groups, x.shape[0] // s.groups, -1)  # (G, C/G, P)
     rows = w.reshape(s.groups, x.shape[0] // s.groups, -1)  # (G, C/G, O/G·K)
     cols = (rows.swapaxes(1, 2) @ grouped).reshape(-1, prod(x.shape[1:]))  # (O·K, P)
-    whole = tuple(
-        (n - 1) * stride + d * (k - 1) + 1
-        for n, k, stride, d in zip(x.shape[1:], w.shape[2:], s.stride, s.dilation, strict=True)
-    )
-    image = col2im(cols, (s.out_channels, *whole), w.shape[2:], s.stride, 0, s.dilation)
+    image = col2im(cols, (s.out_channels, *_uncut(s)), w.shape[2:], s.stride, 0, s.dilation)
     y = np.zeros((s.out_channels, *s.out_size), np.int64)
     part = image[:, *(slice(p, p + n) for p, n in zip(s.padding, s.out_size, strict=True))]
     y[:, *map(slice, part.shape[1:])] = part
     return y
+
+
+def _uncut(s: Sizes) -> Size:
+    """The size of a transposed output before its padding is cut off."""
+    return tuple(
+        (n - 1) * stride + d * (k - 1) + 1
+        for n, k, stride, d in zip(s.input[2:], s.weight[2:], s.stride, s.dilation, strict=True)
+    )

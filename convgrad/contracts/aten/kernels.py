@@ -51,7 +51,7 @@ def convolution(
     if b is not None:
         check_shape(call, "bias", b.shape, (s.out_channels,), f"weight is {s.weight}")
     if x.dtype.name in INTEGERS:
-        integers.check_dtype(call, x.dtype, s)
+        integers.check(call, x.dtype, s)
         y = integers.convolution(x, w, b, s)
     else:
         y = (conv_transpose if s.transposed else conv)(x, w, b, **s.keywords)

@@ -12,7 +12,7 @@ import numpy as np
 
 from convgrad.arrays import Array, Kind, common_dtype, common_kind, to_numpy
 from convgrad.errors import DTypeError, SettingError, ShapeError
-from convgrad.geometry import Size, per_axis, times
+from convgrad.geometry import Size, check_memory, per_axis, times
 from convgrad.settings import integer, ints
 
 Ints = SupportsIndex | Iterable[SupportsIndex]
@@ -97,6 +97,10 @@ def sizes(
     )
     _check_channels(call, found)
     _check_spatial(call, found)
+    padded = tuple(n + 2 * p for n, p in zip(found.input[2:], found.padding, strict=True))
+    if not found.transposed:
+        check_memory(call, "the padded input", (*found.input[:2], *padded), "padding")
+    check_memory(call, "the output", found.output, "stride" if found.transposed else "padding")
     return found
 
 

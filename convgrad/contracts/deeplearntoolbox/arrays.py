@@ -3,7 +3,8 @@
 Arrays have MATLAB's axes: a missing trailing axis counts as one of size 1. Results are new arrays.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
+from math import prod
 from numbers import Number
 from typing import Any
 
@@ -43,19 +44,30 @@ def convn(a: Array, b: Array, shape: str = "full") -> np.ndarray:
 
 
 def _convolve(left: np.ndarray, right: np.ndarray, shape: str) -> np.ndarray:
-    """The convolution on convgrad's map; the axes on which B has one cell are its batch."""
-    taps = [axis for axis in range(left.ndim) if right.shape[axis] > 1] or [0]
-    order = [axis for axis in range(left.ndim) if axis not in taps] + taps
-    apart = left.transpose(order)
-    lead, size = apart.shape[: -len(taps)], apart.shape[-len(taps) :]
-    kernel = right.transpose(order).reshape([right.shape[axis] for axis in taps])
+    """The convolution on convgrad's map; the axes on which B has one cell are its batch.
+
+    Under "valid", axes on which A and B are equally large leave one number, Σ_q A[q]·B[n−1−q]:
+    they are its channels, B reversed.
+    """
+    axes = range(left.ndim)
+    sums = [i for i in axes if shape == "valid" and left.shape[i] == right.shape[i] > 1]
+    others = [i for i in axes if i not in sums]
+    taps = [i for i in others if right.shape[i] > 1] or others[:1]
+    lead = [i for i in others if i not in taps]
+    order = lead + sums + taps
+    channels = prod(left.shape[i] for i in sums)
+    # conv wants a spatial axis: where every axis is summed over, that is one more of size 1.
+    size, kernel_size = ([m.shape[i] for i in taps] or [1] for m in (left, right))
+    kernel = np.flip(right, tuple(sums)).transpose(order).reshape(1, channels, *kernel_size)
     y = conv(
-        apart.reshape(-1, 1, *size), kernel[None, None],
-        padding=[_pads(k, shape) for k in kernel.shape], flip=True, precision="strict",
+        left.transpose(order).reshape(-1, channels, *size), kernel,
+        padding=[_pads(k, shape) for k in kernel_size], flip=True, precision="strict",
         # A padding zero is no factor in convn: only `direct` keeps 0·∞ out of the sums.
         algorithm="auto" if np.isfinite(kernel).all() else "direct",
     )  # fmt: skip
-    return np.ascontiguousarray(y.reshape(*lead, *y.shape[2:]).transpose(np.argsort(order)))
+    found = y.shape[2 : 2 + len(taps)]
+    y = y.reshape([left.shape[i] for i in lead] + [1] * len(sums) + list(found))
+    return np.ascontiguousarray(y.transpose(np.argsort(order)))
 
 
 def _pads(k: int, shape: str) -> tuple[int, int]:
@@ -81,17 +93,19 @@ def flipall(x: Array) -> np.ndarray:
 def expand(a: Array, sizes: Iterable[int]) -> np.ndarray:
     """E[p] = A[⌊p/s⌋]: every cell becomes a block of s equal ones, one s for each axis of A.
 
-    The same as kron(A, ones(s)). Raises ShapeError unless there is one size for each axis.
+    The same as kron(A, ones(s)). Raises ShapeError unless there is one size for each axis,
+    SettingError for a size that is no whole number above 0.
     """
     array = cells("expand", "a", a)
-    factors = list(sizes)
+    given = ordered("expand", "sizes", sizes, "one whole number for each axis of a")
+    factors = [whole_number("expand", f"sizes[{i}]", one) for i, one in enumerate(given)]
     if len(factors) != array.ndim:
         raise ShapeError(
             f"expand: a is {array.shape} and sizes are {factors}; give one size for each axis"
         )
     grown = array.copy()
     for axis, factor in enumerate(factors):
-        if whole_number("expand", f"sizes[{axis}]", factor) > 1:
+        if factor > 1:
             grown = np.repeat(grown, factor, axis)
     return grown
 
@@ -138,10 +152,58 @@ def real_numbers(call: str, name: str, value: Any) -> np.ndarray:
 
 
 def whole_number(call: str, name: str, value: Any, least: int = 1) -> int:
-    """`value` as an int; raises SettingError unless it is a whole number, `least` or more."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
+    """`value` as an int; raises SettingError unless it is a whole number, `least` or more.
+
+    2.0 and 0-d arrays are accepted: MATLAB's numbers are read back as such.
+    """
+    number = _python_number(value)
+    whole = isinstance(number, int) or (isinstance(number, float) and number.is_integer())
+    if number is None or not whole or number < least:
         raise SettingError(
             f"{call}: {name} is {value!r}; it must be a whole number, {least} or more"
         )
-    return int(value)
+    return int(number)
+
+
+def real_number(
+    call: str, name: str, value: Any, needed: str, holds: Callable[[float], bool]
+) -> float:
+    """`value` as a float; raises SettingError, with what is `needed`, unless it `holds`."""
+    number = _python_number(value)
+    try:
+        real = float("nan" if number is None else number)
+    except OverflowError:
+        real = float("inf")
+    if number is None or not holds(real):
+        raise SettingError(f"{call}: {name} is {value!r}; it must be {needed}")
+    return real
+
+
+def _python_number(value: Any) -> int | float | None:
+    """The real number in a Python or NumPy scalar or a 0-d array; None for all else, bools too."""
+    if isinstance(value, np.floating):
+        return float(value)
+    if isinstance(value, np.generic) or (type(value) is np.ndarray and value.ndim == 0):
+        value = value.item()
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def ordered(call: str, name: str, value: Any, needed: str) -> Iterable[Any]:
+    """`value`; raises SettingError, with what is `needed`, for what is no list or has no order."""
+    unfit = isinstance(value, str | bytes | Set | Mapping) or getattr(value, "ndim", 1) == 0
+    if unfit or not isinstance(value, Iterable):
+        raise SettingError(f"{call}: {name} is {value!r}; give {needed}")
+    return value
+
+
+def random_generator(call: str, rng: Any) -> np.random.Generator:
+    """The generator that `rng` is, or that it is the seed of; raises SettingError for neither."""
+    try:
+        if isinstance(rng, bool | np.bool_):
+            raise TypeError
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise SettingError(
+            f"{call}: rng is {rng!r}; pass a numpy.random.Generator or a seed, a whole number, "
+            "0 or more"
+        ) from None

@@ -6,11 +6,17 @@ Where MATLAB has cells, a net has one array whose leading axes count the cells, 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from convgrad.contracts.deeplearntoolbox.arrays import real_numbers, whole_number
+from convgrad.contracts.deeplearntoolbox.arrays import (
+    ordered,
+    random_generator,
+    real_numbers,
+    whole_number,
+)
 from convgrad.errors import SettingError, ShapeError
 
 NEEDS = {"i": (), "c": ("outputmaps", "kernelsize"), "s": ("scale",)}
@@ -74,12 +80,15 @@ class Net:
 class Parameters:
     """A net's parameters, checked, as convgrad's maps take them.
 
-    w[l] (O, I, K, K) and b[l] (O,), None where layer l is no convolution; ffW (onum, fvnum),
-    ffb (onum, 1). Where the net's arrays are float64, these are views of them.
+    w[l] (O, I, K, K) and b[l] (O,), None where layer l is no convolution; scale[l], 0 where it is
+    no pooling; sizes[l] = (maps, h, w); ffW (onum, fvnum), ffb (onum, 1). Where the net's arrays
+    are float64, these are views of them.
     """
 
     w: list[np.ndarray | None]
     b: list[np.ndarray | None]
+    scale: list[int]
+    sizes: list[tuple[int, int, int]]
     ffW: np.ndarray
     ffb: np.ndarray
 
@@ -92,14 +101,15 @@ def cnnsetup(net: Any, x: Any, y: Any, *, rng: Any = None) -> Net:
             {"type": "s", "scale": 2} in any order
     x       (H, W, N), only its sizes count; y (onum, N)
     rng     a numpy.random.Generator or a seed; without it every net is another one
-    Raises SettingError for a layer that is not described, ShapeError for a kernel larger than
-    its input maps, for maps that the scale does not divide, and for y without N columns.
+    Raises SettingError for a layer that is not described and for another rng, ShapeError for a
+    kernel larger than its input maps, for maps that the scale does not divide, and for y without
+    N columns.
     """
     layers = _layers("cnnsetup", net)
     samples = images("cnnsetup", "x", x)
     outputs, _ = targets("cnnsetup", y, samples.shape[2]).shape
     sizes = map_sizes("cnnsetup", layers, samples.shape[:2])
-    generator = np.random.default_rng(rng)
+    generator = random_generator("cnnsetup", rng)
     maps = 1
     for layer in layers:
         maps, inputs = layer.outputmaps if layer.type == "c" else maps, maps
@@ -135,6 +145,7 @@ def option(call: str, owner: str, holder: Any, name: str) -> Any:
 
 def _layers(call: str, net: Any) -> list[Layer]:
     given = net if isinstance(net, list | tuple) else option(call, "net", net, "layers")
+    given = ordered(call, "layers", given, "a list of layers")
     layers = [_layer(call, f"layers[{level}]", one) for level, one in enumerate(given)]
     kinds = "".join(layer.type for layer in layers)
     if not kinds.startswith("i") or "i" in kinds[1:]:
@@ -146,7 +157,7 @@ def _layers(call: str, net: Any) -> list[Layer]:
 
 def _layer(call: str, owner: str, given: Any) -> Layer:
     kind = option(call, owner, given, "type")
-    if kind not in NEEDS:
+    if not isinstance(kind, str) or kind not in NEEDS:
         raise SettingError(
             f"{call}: {owner} has type {kind!r}; types are 'i' (input), 'c' (convolution) and "
             "'s' (mean pooling)"
@@ -195,13 +206,19 @@ def images(call: str, name: str, value: Any) -> np.ndarray:
 
 
 def targets(call: str, y: Any, samples: int, outputs: int | None = None) -> np.ndarray:
-    """y as float64 (onum, N): one column for each sample."""
+    """y as float64 (onum, N): one column for each sample; (onum,) is that of a single one."""
     array = real_numbers(call, "y", y)
-    rows = outputs or "onum"
-    if array.ndim != 2 or not array.size or array.shape != (outputs or array.shape[0], samples):
+    if array.ndim == 1 and samples == 1:
+        array = array[:, None]
+
+    def fits(shape: tuple[int, ...]) -> bool:
+        return len(shape) == 2 and shape[0] == (outputs or shape[0]) > 0 and shape[1] == samples
+
+    if not fits(array.shape):
+        advice = "; pass y.T" if fits(array.shape[::-1]) else ""
         raise ShapeError(
-            f"{call}: y is {array.shape}, but needs ({rows}, {samples}): one row for each output, "
-            "one column for each sample of x"
+            f"{call}: y is {array.shape}, but needs ({outputs or 'onum'}, {samples}): one row for "
+            f"each output, one column for each sample of x{advice}"
         )
     return array
 
@@ -212,40 +229,50 @@ def needed_net(call: str, net: Any) -> Net:
         raise SettingError(
             f"{call}: net is a {type(net).__name__}; pass the Net that cnnsetup returned"
         )
+    layers = net.layers if isinstance(net.layers, list | tuple) else []
+    if not layers or not all(isinstance(one, Layer) for one in layers):
+        raise SettingError(f"{call}: net.layers is no list of Layers; make the net with cnnsetup")
     return net
 
 
 def parameters(call: str, net: Any, size: tuple[int, ...]) -> Parameters:
     """The parameters as they are now, for images of `size`; raises what does not fit."""
-    sizes = map_sizes(call, needed_net(call, net).layers, size)
+    layers = _layers(call, needed_net(call, net))
+    maps_of = map_sizes(call, layers, size)
     w: list[np.ndarray | None] = []
     b: list[np.ndarray | None] = []
+    sizes = []
     maps = 1
-    for level, layer in enumerate(net.layers):
-        if layer.type != "c":
+    for level, (layer, own) in enumerate(zip(layers, net.layers)):
+        if layer.type == "c":
+            inputs, maps, K = maps, layer.outputmaps, layer.kernelsize
+            k = shaped(call, f"layers[{level}].k", own.k, (inputs, maps, K, K))
+            w.append(k.swapaxes(0, 1))
+            b.append(shaped(call, f"layers[{level}].b", own.b, (maps,)))
+        else:
             w.append(None)
             b.append(None)
-            continue
-        inputs, maps, K = maps, layer.outputmaps, layer.kernelsize
-        k = _shaped(call, f"layers[{level}].k", layer.k, (inputs, maps, K, K))
-        w.append(k.swapaxes(0, 1))
-        b.append(_shaped(call, f"layers[{level}].b", layer.b, (maps,)))
-    features = maps * sizes[-1][0] * sizes[-1][1]
+        sizes.append((maps, *maps_of[level]))
+    features = prod(sizes[-1])
     ffW = real_numbers(call, "ffW", net.ffW)
     if ffW.ndim != 2 or ffW.shape[1] != features:
         raise ShapeError(
             f"{call}: ffW is {ffW.shape}, but images of {size[0]}×{size[1]} give a feature vector "
             f"of {features}, so it needs (onum, {features})"
         )
-    return Parameters(w, b, ffW, _shaped(call, "ffb", net.ffb, (ffW.shape[0], 1)))
+    scale = [layer.scale for layer in layers]
+    ffb = shaped(call, "ffb", net.ffb, (ffW.shape[0], 1))
+    return Parameters(w, b, scale, sizes, ffW, ffb)
 
 
-def _shaped(call: str, name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def shaped(
+    call: str, name: str, value: Any, shape: tuple[int, ...], advice: str = ""
+) -> np.ndarray:
     """`value` as float64 of this shape; axes of size 1 may be missing from or added to a vector."""
     array = real_numbers(call, name, value)
     if array.shape != shape:
         vector = array.size == max(array.shape, default=1) == max(shape) == np.prod(shape)
         if not vector:
-            raise ShapeError(f"{call}: {name} is {array.shape}, but needs {shape}")
+            raise ShapeError(f"{call}: {name} is {array.shape}, but needs {shape}{advice}")
         array = array.reshape(shape)
     return array

@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 
 from convgrad.api import bias_grad, conv, input_grad, weight_grad
-from convgrad.contracts.deeplearntoolbox.arrays import expand, sigmoid
+from convgrad.contracts.deeplearntoolbox.arrays import expand, real_number, sigmoid
+from convgrad.contracts.deeplearntoolbox.fields import Passed, after_cnnbp, after_cnnff
 from convgrad.contracts.deeplearntoolbox.network import (
-    Layer,
     Net,
     Parameters,
     images,
-    needed_net,
     option,
     parameters,
     targets,
 )
-from convgrad.errors import SettingError, ShapeError
 
 PLAIN = {"flip": True, "precision": "strict"}  # true convolution, in plain sums
 
@@ -40,7 +38,7 @@ def cnnff(net: Net, x: Any) -> Net:
     """
     samples = images("cnnff", "x", x)
     values = parameters("cnnff", net, samples.shape[:2])
-    for layer, stack in zip(net.layers, forward(net.layers, values, stacked(samples))):
+    for layer, stack in zip(net.layers, forward(values, stacked(samples))):
         layer.a = stack.transpose(1, 2, 3, 0)
     net.fv = feature_vector(net.layers[-1].a)
     net.o = output(values, net.fv)
@@ -52,13 +50,13 @@ def stacked(samples: np.ndarray) -> np.ndarray:
     return np.array(samples.transpose(2, 0, 1)[:, None], order="C")
 
 
-def forward(layers: list[Layer], values: Parameters, stack: np.ndarray) -> Iterator[np.ndarray]:
+def forward(values: Parameters, stack: np.ndarray) -> Iterator[np.ndarray]:
     """The stack (N, maps, h, w) of each layer in turn."""
-    for layer, w, b in zip(layers, values.w, values.b):
+    for w, b, scale in zip(values.w, values.b, values.scale):
         if w is not None:
             stack = sigmoid(conv(stack, w, b, **PLAIN))
-        elif layer.type == "s":
-            stack = mean_of_blocks(stack, layer.scale)
+        elif scale:
+            stack = mean_of_blocks(stack, scale)
         yield stack
 
 
@@ -72,8 +70,8 @@ def mean_of_blocks(stack: np.ndarray, s: int) -> np.ndarray:
 
 
 def feature_vector(a: np.ndarray) -> np.ndarray:
-    """(maps, h, w, N) → (maps·w·h, N): MATLAB reads a map column by column."""
-    return a.swapaxes(1, 2).reshape(-1, a.shape[3])
+    """(maps, h, w, N) → (maps·w·h, N), a copy: MATLAB reads a map column by column."""
+    return np.array(a.swapaxes(1, 2), order="C").reshape(-1, a.shape[3])
 
 
 def output(values: Parameters, fv: np.ndarray) -> np.ndarray:
@@ -98,65 +96,52 @@ def cnnbp(net: Net, y: Any) -> Net:
     The input layer gets no d, unless it is the only layer. y (onum, N) → net, changed.
     Raises SettingError before cnnff has run, ShapeError if y does not fit o.
     """
-    values = parameters_after_cnnff("cnnbp", net)
-    y = targets("cnnbp", y, net.o.shape[1], net.o.shape[0])
-    samples = y.shape[1]
-    net.e = net.o - y
+    passed = after_cnnff("cnnbp", net)
+    values, fv, o = passed.values, passed.fv, passed.o
+    outputs, samples = o.shape
+    net.e = o - targets("cnnbp", y, samples, outputs)
     net.L = loss(net.e)
-    net.od = net.e * (net.o * (1 - net.o))
+    net.od = net.e * (o * (1 - o))
     net.fvd = values.ffW.T @ net.od
-    if net.layers[-1].type == "c":
-        net.fvd = net.fvd * (net.fv * (1 - net.fv))
-    for level, delta in _deltas(net, values):
+    if values.w[-1] is not None:
+        net.fvd = net.fvd * (fv * (1 - fv))
+    for level, delta in _deltas(passed, net.fvd):
         layer, w = net.layers[level], values.w[level]
         layer.d = delta.transpose(1, 2, 3, 0)
         if w is not None:
-            below = stack_of(net.layers[level - 1].a)
+            below = stack_of(passed.a[level - 1])
             layer.dk = weight_grad(below, w.shape, delta, **PLAIN).swapaxes(0, 1) / samples
             layer.db = bias_grad(delta) / samples
-    net.dffW = net.od @ net.fv.T / samples
+    net.dffW = net.od @ fv.T / samples
     net.dffb = net.od.mean(axis=1, keepdims=True)
     return net
 
 
 def stack_of(a: np.ndarray) -> np.ndarray:
-    """A net's (maps, h, w, N) as the stack (N, maps, h, w) it is a view of."""
+    """A net's (maps, h, w, N) as a stack (N, maps, h, w), the same memory."""
     return a.transpose(3, 0, 1, 2)
 
 
-def parameters_after_cnnff(call: str, net: Net) -> Parameters:
-    """The parameters of a net that holds the maps of a forward pass."""
-    if not needed_net(call, net).o.size:
-        raise SettingError(f"{call}: the net has no outputs yet; call cnnff(net, x) first")
-    values = parameters(call, net, net.layers[0].a.shape[1:3])
-    if values.ffW.shape[0] != net.o.shape[0]:
-        raise ShapeError(
-            f"{call}: ffW gives {values.ffW.shape[0]} outputs, but o has {net.o.shape[0]}; "
-            "call cnnff again"
-        )
-    return values
-
-
-def _deltas(net: Net, values: Parameters) -> Iterator[tuple[int, np.ndarray]]:
+def _deltas(passed: Passed, fvd: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(l, d of layer l as a stack), from the last layer down to the first above the input."""
-    last = net.layers[-1].a
-    turned = net.fvd.reshape(last.shape[0], last.shape[2], last.shape[1], last.shape[3])
-    delta = np.ascontiguousarray(stack_of(turned.swapaxes(1, 2)))
-    lowest = min(1, len(net.layers) - 1)
-    for level in range(len(net.layers) - 1, lowest - 1, -1):
+    maps, h, w, samples = passed.a[-1].shape
+    columns = fvd.reshape(maps, w, h, samples)
+    delta = np.array(stack_of(columns.swapaxes(1, 2)), order="C")
+    lowest = min(1, len(passed.a) - 1)
+    for level in range(len(passed.a) - 1, lowest - 1, -1):
         yield level, delta
         if level > lowest:
-            delta = _delta_below(net.layers[level], values.w[level], delta, net.layers[level - 1])
+            delta = _delta_below(passed, level, delta)
 
 
-def _delta_below(layer: Layer, w: np.ndarray | None, delta: np.ndarray, below: Layer) -> np.ndarray:
+def _delta_below(passed: Passed, level: int, delta: np.ndarray) -> np.ndarray:
     """d of the layer below: through this one, and through the sigmoid if that is a convolution."""
-    a = stack_of(below.a)
-    if w is None:
-        spread = expand(delta, (1, 1, layer.scale, layer.scale)) / layer.scale**2
-    else:
+    a, w, s = stack_of(passed.a[level - 1]), passed.values.w[level], passed.values.scale[level]
+    if w is not None:
         spread = input_grad(a.shape, w, delta, **PLAIN)
-    return a * (1 - a) * spread if below.type == "c" else spread
+    else:
+        spread = expand(delta, (1, 1, s, s)) / s**2
+    return a * (1 - a) * spread if passed.values.w[level - 1] is not None else spread
 
 
 def cnnapplygrads(net: Net, opts: Any) -> Net:
@@ -166,36 +151,17 @@ def cnnapplygrads(net: Net, opts: Any) -> Net:
     Raises SettingError for an alpha that is no finite number, or before cnnbp has run.
     """
     alpha = learning_rate("cnnapplygrads", opts)
-    values = parameters_after_cnnff("cnnapplygrads", net)
-    check_gradients_are_there("cnnapplygrads", net, values)
-    for layer, w, b in zip(net.layers, values.w, values.b):
-        if w is not None and b is not None:
-            layer.k = w.swapaxes(0, 1) - alpha * layer.dk
-            layer.b = b - alpha * layer.db
-    net.ffW = values.ffW - alpha * net.dffW
-    net.ffb = values.ffb - alpha * net.dffb
+    values = after_cnnff("cnnapplygrads", net).values
+    grads = after_cnnbp("cnnapplygrads", net, values)
+    for layer, w, b, dk, db in zip(net.layers, values.w, values.b, grads.dk, grads.db):
+        if w is not None and b is not None and dk is not None and db is not None:
+            layer.k = w.swapaxes(0, 1) - alpha * dk
+            layer.b = b - alpha * db
+    net.ffW = values.ffW - alpha * grads.dffW
+    net.ffb = values.ffb - alpha * grads.dffb
     return net
 
 
 def learning_rate(call: str, opts: Any) -> float:
     alpha = option(call, "opts", opts, "alpha")
-    if not isinstance(alpha, int | float | np.integer | np.floating) or not isfinite(alpha):
-        raise SettingError(f"{call}: alpha is {alpha!r}; it must be a finite number")
-    return float(alpha)
-
-
-def check_gradients_are_there(call: str, net: Net, values: Parameters) -> None:
-    """Raise unless every parameter has the gradient that cnnbp leaves."""
-    pairs = [("dffW", net.dffW, values.ffW.shape), ("dffb", net.dffb, values.ffb.shape)]
-    for level, (layer, w) in enumerate(zip(net.layers, values.w)):
-        if w is not None:
-            pairs.append((f"layers[{level}].dk", layer.dk, w.swapaxes(0, 1).shape))
-            pairs.append((f"layers[{level}].db", layer.db, w.shape[:1]))
-    for name, gradient, shape in pairs:
-        if not np.size(gradient):
-            raise SettingError(f"{call}: {name} is empty; call cnnff and cnnbp first")
-        if np.shape(gradient) != shape:
-            raise ShapeError(
-                f"{call}: {name} is {np.shape(gradient)}, but its parameter is {shape}; "
-                "call cnnff and cnnbp again"
-            )
+    return real_number(call, "alpha", alpha, "a finite number", isfinite)

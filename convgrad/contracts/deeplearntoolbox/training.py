@@ -1,11 +1,17 @@
 """cnntrain and cnntest: many passes over samples, and the rate of wrong answers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from convgrad.contracts.deeplearntoolbox.arrays import cells, whole_number
+from convgrad.contracts.deeplearntoolbox.arrays import (
+    cells,
+    ordered,
+    random_generator,
+    whole_number,
+)
 from convgrad.contracts.deeplearntoolbox.network import Net, images, option, parameters, targets
 from convgrad.contracts.deeplearntoolbox.passes import (
     cnnapplygrads,
@@ -29,7 +35,7 @@ def cnntrain(
     opts: Any,
     *,
     rng: Any = None,
-    permutations: Sequence[Any] | None = None,
+    permutations: Iterable[Any] | None = None,
     after_epoch: Callable[[int], object] | None = None,
 ) -> Net:
     """Stochastic gradient descent: opts' numepochs times over all samples, batchsize at a time.
@@ -38,7 +44,8 @@ def cnntrain(
 
     x (H, W, N), y (onum, N) → net, changed, with rL (steps + 1,).
     opts            a dict or an object with alpha, batchsize and numepochs
-    permutations    the order of the samples in each epoch, numbers 0…N−1; without them
+    permutations    the order of the samples in each epoch, an iterable of numbers 0…N−1 each;
+                    without them
     rng             a numpy.random.Generator or a seed draws them
     after_epoch     is called after each epoch with its number, from 1
     Raises SettingError for a batchsize that does not divide N, and for what is no permutation.
@@ -67,6 +74,10 @@ def cnntrain(
 
 def _batchsize(opts: Any, count: int) -> int:
     size = whole_number("cnntrain", "batchsize", option("cnntrain", "opts", opts, "batchsize"))
+    if size > count:
+        raise SettingError(
+            f"cnntrain: batchsize {size} is more than the {count} samples; take at most {count}"
+        )
     if count % size:
         raise SettingError(
             f"cnntrain: batchsize {size} does not divide the {count} samples; take a divisor, or "
@@ -76,30 +87,34 @@ def _batchsize(opts: Any, count: int) -> int:
 
 
 def _orders(
-    epochs: int, count: int, rng: Any, permutations: Sequence[Any] | None
+    epochs: int, count: int, rng: Any, permutations: Iterable[Any] | None
 ) -> Iterator[np.ndarray]:
     """The order of the samples in each epoch; given ones are checked before the first is used."""
     if permutations is None:
-        generator = np.random.default_rng(rng)
+        generator = random_generator("cnntrain", rng)
         return (generator.permutation(count) for _ in range(epochs))
     if rng is not None:
         raise SettingError("cnntrain: permutations and rng are both given; give one of them")
-    if len(permutations) != epochs:
+    given = ordered("cnntrain", "permutations", permutations, "one for each epoch")
+    orders = list(islice(given, epochs + 1))  # one too many is enough to know, were they endless
+    if len(orders) != epochs:
+        number = len(orders) if len(orders) < epochs else f"more than {epochs}"
         raise SettingError(
-            f"cnntrain: there are {len(permutations)} permutations for {epochs} epochs; give one "
-            "for each epoch"
+            f"cnntrain: there are {number} permutations for {epochs} epochs; give one for each "
+            "epoch"
         )
-    return iter([_permutation(i, one, count) for i, one in enumerate(permutations)])
+    return iter([_permutation(i, one, count) for i, one in enumerate(orders)])
 
 
 def _permutation(index: int, given: Any, count: int) -> np.ndarray:
     order = cells("cnntrain", f"permutations[{index}]", given)
-    if order.dtype.kind not in "iu" or not np.array_equal(np.sort(order), np.arange(count)):
+    numbers = order.ndim == 1 and order.dtype.kind in "iuf"  # MATLAB's are floats
+    if not numbers or not np.array_equal(np.sort(order), np.arange(count)):
         raise SettingError(
             f"cnntrain: permutations[{index}] is not an order of 0…{count - 1}; numbers count "
             "from 0, so subtract 1 from MATLAB's randperm"
         )
-    return order
+    return order.astype(np.intp)
 
 
 def cnntest(net: Net, x: Any, y: Any) -> tuple[float, np.ndarray]:
@@ -115,7 +130,7 @@ def cnntest(net: Net, x: Any, y: Any) -> tuple[float, np.ndarray]:
     answers = np.empty(count, np.intp)
     for start in range(0, count, BLOCK):
         block = slice(start, start + BLOCK)
-        *_, stack = forward(net.layers, values, stacked(samples[:, :, block]))
+        *_, stack = forward(values, stacked(samples[:, :, block]))
         answers[block] = _largest(output(values, feature_vector(stack.transpose(1, 2, 3, 0))))
     bad = np.flatnonzero(answers != _largest(wanted))
     return len(bad) / count, bad

@@ -11,7 +11,8 @@ caches are the courses'; the sums are convgrad's maps (precision "strict", so th
 exact), not loops.
 
 dtypes: the arrays of one call are promoted as NumPy promotes them, and integers and booleans count
-as float64. float32 stays float32. Arrays of other libraries are read; results are NumPy's.
+as float64. float32 stays float32. Arrays of other libraries and nested lists are read; results are
+NumPy's.
 Raises ShapeError, DTypeError, ArrayError, SettingError, in the course's words.
 """
 

@@ -12,6 +12,7 @@ import numpy as np
 from convgrad.api import Gradients, backward, conv
 from convgrad.arrays import Array, floating_dtype, to_numpy
 from convgrad.errors import ArrayError, DTypeError, SettingError, ShapeError
+from convgrad.geometry import check_memory
 
 Shape = tuple[int, ...]
 
@@ -126,7 +127,8 @@ class Course:
     def _y_shape(self, call: str, sizes: Sizes, layer: Layer) -> Shape:
         """⌊(n + 2·padding − d·(f−1) − 1) / stride⌋ + 1 on each axis, beside batch and channels.
 
-        Raises ShapeError where the channels do not fit together or the kernel does not fit in.
+        Raises ShapeError where the channels do not fit together, the kernel does not fit in, or no
+        memory holds the padded input or the output.
         """
         channels, outputs, groups = sizes.channels, sizes.out_channels, layer.groups
         if channels % groups or outputs % groups:
@@ -153,7 +155,10 @@ class Course:
                 "pass a larger padding or a smaller kernel"
             )
         out = tuple(r // layer.stride + 1 for r in room)
+        padded = [n + 2 * layer.padding for n in sizes.image]
         lead = sizes.x_shape[:-3]
+        check_memory(call, f"the padded {self.x}", (*lead, channels, *padded), "padding")
+        check_memory(call, self.y, (*lead, outputs, *out), "padding")
         return (*lead, *out, outputs) if self.layout == "channels_last" else (*lead, outputs, *out)
 
     def _bias(self, call: str, b: np.ndarray, out_channels: int) -> np.ndarray:
@@ -225,9 +230,13 @@ def _promoted(call: str, arrays: dict[str, Array]) -> dict[str, np.ndarray]:
 
 
 def _real(call: str, name: str, array: Array) -> np.ndarray:
-    if array is None:
-        raise ArrayError(f"{call}: {name} is None; pass an array")
-    found, _ = to_numpy(call, name, array)
+    if isinstance(array, list | tuple):
+        try:
+            found = np.asarray(array)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ArrayError(f"{call}: {name} is no array: {error}") from None
+    else:
+        found, _ = to_numpy(call, name, array)
     if found.dtype.kind in "biu":
         return found.astype(np.float64)
     if found.dtype.kind == "c":

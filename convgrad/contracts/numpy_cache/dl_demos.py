@@ -48,8 +48,8 @@ def conv2d_forward(
     input: Array,  # noqa: A002
     weight: Array,
     bias: Array | None,
-    stride: int = 1,
-    padding: int = 0,
+    stride: int,
+    padding: int,
     *,
     dilation: int = 1,
     groups: int = 1,
@@ -57,33 +57,37 @@ def conv2d_forward(
     """conv2d that keeps what the backward needs: {'Z', 'W', 'b', 'A_prev'}.
 
     'Z' is the output; 'W', 'b' and 'A_prev' are the arrays that came, not copies. dilation and
-    groups are additions to the original.
+    groups are additions to the original; the cache has them too, where they are not 1.
     """
     layer = _layer("conv2d_forward", stride, padding, dilation, groups)
     output = _FORWARD.conv("conv2d_forward", input, weight, bias, layer)
-    return {"Z": output, "W": weight, "b": bias, "A_prev": input}
+    additions = {"dilation": layer.dilation, "groups": layer.groups}
+    return {"Z": output, "W": weight, "b": bias, "A_prev": input} | {
+        name: number for name, number in additions.items() if number != 1
+    }
 
 
 def conv2d_backward(
     dZ: Array,
     cache: Mapping[str, Any],
-    stride: int = 1,
-    padding: int = 0,
+    stride: int,
+    padding: int,
     *,
-    dilation: int = 1,
-    groups: int = 1,
+    dilation: int | None = None,
+    groups: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """dW[o,k,c] = Σ_p A_prev[s·p + d·k − pad, c] · dZ[p,o], db[o] = Σ_p dZ[p,o], and dA_prev.
 
         dA_prev[i,c] = Σ_{p,k,o: s·p + d·k − pad = i} W[o,k,c] · dZ[p,o]
 
     dZ as cache['Z'], cache with 'W' and 'A_prev' → (dW, db, dA_prev), shaped as W, (c_out,) and
-    A_prev; of a batch, dW and db are sums over the samples. 'Z' and 'b' are not read. The settings
-    are those of the forward. dilation and groups are additions to the original.
-    Raises ShapeError where dZ has not the shape of Z.
+    A_prev; of a batch, dW and db are sums over the samples. The numbers of 'Z' and 'b' are not
+    read. stride and padding are those of the forward; dilation and groups, additions to the
+    original, are the cache's, and need not be passed.
+    Raises ShapeError where dZ has not the shape of Z, SettingError where the cache has another
+    dilation or groups.
     """
     call = "conv2d_backward"
-    layer = _layer(call, stride, padding, dilation, groups)
     if not isinstance(cache, Mapping):
         raise SettingError(
             f"{call}: cache is a {type(cache).__name__}; pass the dict of conv2d_forward"
@@ -91,8 +95,28 @@ def conv2d_backward(
     for key in ("W", "A_prev"):
         if key not in cache:
             raise SettingError(f"{call}: cache has no {key!r}; pass the dict of conv2d_forward")
+    layer = _layer(
+        call, stride, padding,
+        _cached(call, cache, "dilation", dilation), _cached(call, cache, "groups", groups),
+    )  # fmt: skip
     dx, dw, db = _BACKWARD.backward(call, cache["A_prev"], cache["W"], dZ, layer)
     return dw, db, dx
+
+
+def _cached(call: str, cache: Mapping[str, Any], name: str, passed: object) -> int:
+    """The cache's dilation or groups, or what was passed to a cache that says nothing of it.
+
+    conv2d_forward keeps no 1, so that a cache with its Z and without the name says 1.
+    """
+    kept = cache.get(name, 1 if "Z" in cache else None)
+    kept = None if kept is None else setting(call, f"cache[{name!r}]", kept, 1)
+    number = kept if passed is None else setting(call, name, passed, 1)
+    if kept is not None and number != kept:
+        raise SettingError(
+            f"{call}: {name} is {number}, but the forward's was {kept}, by its cache; "
+            f"leave {name} out"
+        )
+    return 1 if number is None else number
 
 
 def _layer(call: str, stride: object, padding: object, dilation: object, groups: object) -> Layer:

@@ -119,6 +119,10 @@ def convolved_axes(call: str, axes: object, rank: int) -> Size:
     given = (given,) if isinstance(given, int) else given
     if not given:
         raise SettingError(f"{call}: axes={axes!r} names no axis; leave it out for all axes")
+    if rank == 0:
+        raise SettingError(
+            f"{call}: axes={axes!r}, but in1 and in2 are numbers, which have no axes; leave it out"
+        )
     if any(not -rank <= axis < rank for axis in given):
         raise SettingError(f"{call}: axes={axes!r} must lie in {-rank} … {rank - 1}")
     found = {axis % rank for axis in given}

@@ -29,7 +29,7 @@ def operand(call: str, name: str, value: Any) -> np.ndarray:
     if isinstance(value, list | tuple | Number | np.generic):
         try:
             array = np.asarray(value)
-        except ValueError as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise ArrayError(f"{call}: {name} is no array: {error}") from None
     else:
         array, _ = to_numpy(call, name, value)
@@ -49,8 +49,11 @@ def promoted(call: str, **dtypes: np.dtype[Any]) -> np.dtype[Any]:
 
 def fill_of(call: str, fillvalue: Any, dtype: np.dtype[Any]) -> Any:
     """`fillvalue` as a number of `dtype`: integers cut off its fraction, as SciPy does."""
-    given = np.asarray(fillvalue)
-    if given.size != 1 or given.dtype.kind not in "biufc":
+    try:
+        given = np.asarray(fillvalue)
+    except (TypeError, ValueError, RuntimeError):
+        given = None
+    if given is None or given.size != 1 or given.dtype.kind not in "biufc":
         raise SettingError(f"{call}: fillvalue must be one number, not {fillvalue!r}")
     number = given.item()
     if not _fits(number, dtype):

@@ -16,6 +16,7 @@ from convgrad.arrays import Array, to_numpy
 from convgrad.contracts.blas import check_apart, check_writable
 from convgrad.contracts.thnn.layer import Shape, at_least, layer_of
 from convgrad.errors import DTypeError, ShapeError
+from convgrad.geometry import check_memory
 from convgrad.settings import shape_of
 
 
@@ -30,7 +31,7 @@ def im2col(
     padding. oH = ⌊(H + 2·pad_h − dilation_h·(kH − 1) − 1)/stride_h⌋ + 1, oW alike.
     data_col: a buffer to write into; it is returned. Integers are welcome.
     """
-    image, _ = to_numpy("im2col", "data_im", data_im)
+    image = _numbers("im2col", "data_im", data_im)
     window = (ksize_h, ksize_w, pad_h, pad_w, stride_h, stride_w, dilation_h, dilation_w)
     _columns_shape("im2col", "data_im", image.shape, *window)
     columns = unfolding.im2col(
@@ -53,7 +54,7 @@ def col2im(
     patches gets their sum, a cell of none 0. float16 is summed in float32 and rounded once.
     data_im: a buffer to overwrite; it is returned.
     """
-    columns, _ = to_numpy("col2im", "data_col", data_col)
+    columns = _numbers("col2im", "data_col", data_col)
     shape = shape_of("col2im", "data_im", (*columns.shape[:-2], channels, height, width))
     window = (ksize_h, ksize_w, pad_h, pad_w, stride_h, stride_w, dilation_h, dilation_w)
     need = _columns_shape("col2im", "data_im", shape, *window)
@@ -83,6 +84,13 @@ def columns_shape(
     return layer_of("columns_shape", shape, kW, kH, dW, dH, padW, padH).columns_shape
 
 
+def _numbers(call: str, name: str, value: Array) -> np.ndarray:
+    array, _ = to_numpy(call, name, value)
+    if array.dtype.kind not in "biufc" and array.dtype.name != "bfloat16":
+        raise DTypeError(f"{call}: {name} is {array.dtype}, which holds no numbers")
+    return array
+
+
 def _columns_shape(
     call: str, name: str, shape: Shape, kH: int, kW: int,
     pad_h: int, pad_w: int, stride_h: int, stride_w: int, dilation_h: int, dilation_w: int,
@@ -90,7 +98,7 @@ def _columns_shape(
     """The columns of an image; raises ShapeError or SettingError unless it has any."""
     if len(shape) not in (3, 4):
         raise ShapeError(f"{call}: {name} is {shape}; pass (C, H, W) or (N, C, H, W)")
-    positions = taps = 1
+    positions, taps, padded = 1, 1, []
     axes = (
         ("h", shape[-2], kH, pad_h, stride_h, dilation_h),
         ("w", shape[-1], kW, pad_w, stride_w, dilation_w),
@@ -108,7 +116,11 @@ def _columns_shape(
             )
         positions *= (size + 2 * pad - extent) // stride + 1
         taps *= kernel
-    return (*shape[:-3], shape[-3] * taps, positions)
+        padded.append(size + 2 * pad)
+    found = (*shape[:-3], shape[-3] * taps, positions)
+    check_memory(call, f"the padded {name}", (*shape[:-2], *padded), "padding")
+    check_memory(call, "data_col", found, "padding")
+    return found
 
 
 def _into(

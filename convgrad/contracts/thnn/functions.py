@@ -27,7 +27,7 @@ class ParameterGradients(NamedTuple):
 def update_output(
     input: Array, output: Array | None, weight: Array, bias: Array | None,
     columns: Array | None, ones: Array | None,
-    kW: int, kH: int, dW: int = 1, dH: int = 1, padW: int = 0, padH: int = 0,
+    kW: int, kH: int, dW: int, dH: int, padW: int, padH: int,
 ) -> Array:  # fmt: skip
     """output = weight · columns + bias ⊗ ones, columns = im2col(input).
 
@@ -66,7 +66,7 @@ def update_output(
 def update_grad_input(
     input: Array, grad_output: Array, grad_input: Array | None, weight: Array,
     grad_columns: Array | None, ones: Array | None,
-    kW: int, kH: int, dW: int = 1, dH: int = 1, padW: int = 0, padH: int = 0,
+    kW: int, kH: int, dW: int, dH: int, padW: int, padH: int,
 ) -> Array:  # fmt: skip
     """grad_input = col2im(grad_columns), grad_columns = weightᵀ · grad_output.
 
@@ -104,7 +104,7 @@ def update_grad_input(
 def acc_grad_parameters(
     input: Array, grad_output: Array, grad_weight: Array | None, grad_bias: Array | None,
     columns: Array | None, ones: Array | None,
-    kW: int, kH: int, dW: int = 1, dH: int = 1, padW: int = 0, padH: int = 0,
+    kW: int, kH: int, dW: int, dH: int, padW: int, padH: int,
     scale: SupportsFloat = 1.0,
 ) -> ParameterGradients:  # fmt: skip
     """grad_weight += scale · Σ_n grad_output · columnsᵀ, grad_bias += scale · Σ grad_output.

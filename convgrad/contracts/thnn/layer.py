@@ -10,7 +10,8 @@ import numpy as np
 
 from convgrad.arrays import Array, to_numpy
 from convgrad.contracts.blas import check_apart, check_writable, real_dtype
-from convgrad.errors import ArrayError, DTypeError, SettingError, ShapeError
+from convgrad.errors import DTypeError, SettingError, ShapeError
+from convgrad.geometry import check_memory
 from convgrad.settings import integer
 from convgrad.unfolding import col2im, im2col
 
@@ -158,7 +159,10 @@ def layer_of(
             f"smaller than the kernel kH={kH} × kW={kW}; pass more padding or a smaller kernel"
         )
     batch = lead[0] if lead else None
-    return Layer(call, batch, planes, height, width, kW, kH, dW, dH, padW, padH)
+    layer = Layer(call, batch, planes, height, width, kW, kH, dW, dH, padW, padH)
+    check_memory(call, "the padded input", (planes, high, wide), "padding")
+    check_memory(call, "the columns", (layer.rows, layer.pixels), "padding")
+    return layer
 
 
 def at_least(call: str, name: str, value: object, least: int, what: str) -> int:
@@ -171,10 +175,11 @@ def at_least(call: str, name: str, value: object, least: int, what: str) -> int:
 
 def operands(call: str, **arrays: Array | None) -> tuple[dict[str, np.ndarray], np.dtype[Any]]:
     """The arrays that are read, as they lie, and their one dtype; only the bias may be None."""
-    for name, array in arrays.items():
-        if array is None and name != "bias":
-            raise ArrayError(f"{call}: {name} is None; pass an array")
-    found = {n: to_numpy(call, n, a)[0] for n, a in arrays.items() if a is not None}
+    found = {
+        name: to_numpy(call, name, array)[0]
+        for name, array in arrays.items()
+        if array is not None or name != "bias"
+    }
     return found, real_dtype(call, found)
 
 
@@ -190,6 +195,7 @@ class Buffers:
     def take(self, name: str, value: Array | None, *shapes: Shape) -> np.ndarray:
         """The caller's buffer, of one of the shapes; a new one of the first shape for None."""
         if value is None:
+            check_memory(self.layer.call, name, shapes[0], "padding")
             return np.empty(shapes[0], self.dtype)
         array = to_numpy(self.layer.call, name, value)[0]
         if array.shape not in shapes:
