@@ -1,0 +1,168 @@
+"""From the text of a kernel to a function in memory: the target, LLVM, and the loader.
+
+LLVM is loaded with the first kernel. Code is compiled for the processor at hand, or for less where
+CONVGRAD_ISA says so (avx512, avx2, sse2; neon), and kept by `cache` for the next process.
+"""
+
+import ctypes
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, wraps
+from threading import RLock
+from typing import Any, ParamSpec, TypeVar
+
+from convgrad.cpu.jit import cache as cache_folder
+from convgrad.cpu.jit.language import BYTES, Lanes
+from convgrad.errors import SettingError
+
+LEVELS = {"x86": ("avx512", "avx2", "sse2"), "arm": ("neon",)}
+BITS = {"avx512": 512, "avx2": 256, "sse2": 128, "neon": 128}
+REGISTERS = {"avx512": 32, "avx2": 16, "sse2": 16, "neon": 32}
+NEEDED = {
+    "avx512": ("avx512f", "avx512vl", "avx512dq", "avx512bw", "fma"),
+    "avx2": ("avx2", "fma", "bmi2"),
+    "sse2": (),
+    "neon": (),
+}
+GENERIC_CPU = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "sse2": "x86-64", "neon": "generic"}
+P = ParamSpec("P")
+R = TypeVar("R")
+_lock = RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
+
+
+def _forks_wait(function: Callable[P, R]) -> Callable[P, R]:
+    """One thread at a time, and no fork meanwhile: LLVM's locks would stay locked in the child."""
+
+    @wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _lock:
+            return function(*args, **kwargs)
+
+    return alone
+
+
+@dataclass(frozen=True)
+class Target:
+    """The instruction set that kernels are made for."""
+
+    level: str
+    triple: str
+    cpu: str
+    features: str
+
+    @property
+    def registers(self) -> int:
+        """Vector registers."""
+        return REGISTERS[self.level]
+
+    def lanes(self, element: str) -> Lanes:
+        return Lanes(element, BITS[self.level] // (8 * BYTES[element]))
+
+
+@cache
+@_forks_wait
+def unavailable() -> str | None:
+    """Why no kernel can be made here, or None."""
+    if sys.maxsize < 2**63 - 1 or sys.byteorder != "little":
+        return "its kernels are for little-endian 64-bit processors"
+    try:
+        triple = _llvm().get_process_triple()
+    except (ImportError, OSError) as error:  # OSError where its library cannot be loaded
+        return f"llvmlite cannot be loaded ({error})"
+    if not triple.startswith(("x86_64", "aarch64", "arm64")):
+        return f"its kernels are for x86-64 and 64-bit Arm, not {triple.partition('-')[0]}"
+    return None
+
+
+@cache
+@_forks_wait
+def target() -> Target:
+    """This machine's target; raises SettingError for a CONVGRAD_ISA that it does not have."""
+    llvm = _llvm()
+    triple = llvm.get_process_triple()
+    family = "arm" if triple.startswith(("aarch64", "arm64")) else "x86"
+    host = llvm.get_host_cpu_features()
+    able = [
+        level for level in LEVELS[family] if all(host.get(name, False) for name in NEEDED[level])
+    ]
+    asked = os.environ.get("CONVGRAD_ISA", "").strip().lower()
+    if asked and asked not in able:
+        raise SettingError(f"CONVGRAD_ISA={asked!r}, but this machine has {', '.join(able)}")
+    if asked and asked != able[0]:
+        return Target(asked, triple, GENERIC_CPU[asked], "")
+    return Target(able[0], triple, llvm.get_host_cpu_name(), host.flatten())
+
+
+@_forks_wait
+def compile_text(text: str, where: Target) -> bytes:
+    """The object code of a module of IR. Raises RuntimeError where LLVM refuses it."""
+    module = _llvm().parse_assembly(text)
+    module.verify()
+    return _machine(where).emit_object(module)
+
+
+@_forks_wait
+def functions(text: str, names: tuple[str, ...]) -> tuple[int, ...]:
+    """The addresses of a module's functions, compiled now or taken from the cache."""
+    where = target()
+    version = ".".join(map(str, _llvm().llvm_version_info))
+    name = cache_folder.key(text, repr(where), version, PYTHON)
+    code = cache_folder.read(name)
+    if code is None:
+        code = compile_text(text, where)
+        cache_folder.write(name, code)
+    return load_all(code, names)
+
+
+@_forks_wait
+def assembly(text: str, where: Target) -> str:
+    """The module as the assembler would read it, to look at."""
+    module = _llvm().parse_assembly(text)
+    return _machine(where).emit_assembly(module)
+
+
+@_forks_wait
+def load_all(code: bytes, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Link the object code into this process; the addresses of its functions."""
+    llvm = _llvm()
+    builder = llvm.JITLibraryBuilder().add_object_img(code)
+    for name in names:
+        builder = builder.export_symbol(name)
+    library = builder.link(_linker(), f"convgrad{len(_libraries)}")
+    _libraries.append(library)  # dropping it would unmap the code
+    return tuple(library[name] for name in names)
+
+
+PYTHON = platform.python_implementation()
+_libraries: list[Any] = []
+
+
+@cache
+def _llvm() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    return llvm
+
+
+@cache
+def _machine(where: Target) -> Any:
+    llvm = _llvm()
+    return llvm.Target.from_triple(where.triple).create_target_machine(
+        cpu=where.cpu, features=where.features, opt=3, reloc="pic", codemodel="jitdefault"
+    )
+
+
+@cache
+def _linker() -> Any:
+    linker = _llvm().create_lljit_compiler(_machine(target()))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(linker))  # code runs until the process has ended
+    return linker
