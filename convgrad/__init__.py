@@ -15,6 +15,7 @@ from convgrad.api import (
     plan,
     weight_grad,
 )
+from convgrad.cpu.jit.threads import get_num_threads, set_num_threads
 from convgrad.errors import (
     AlgorithmError,
     ArrayError,
@@ -55,9 +56,11 @@ __all__ = [
     "conv_transpose_backward",
     "conv_transpose_double_backward",
     "double_backward",
+    "get_num_threads",
     "im2col",
     "input_grad",
     "jvp",
     "plan",
+    "set_num_threads",
     "weight_grad",
 ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from convgrad.algorithm import Algorithm, Problem
+from convgrad.cpu import implicit_gemm
 from convgrad.errors import AlgorithmError
 from convgrad.reference import direct, fft, im2col, rot180, winograd
 
@@ -17,6 +18,7 @@ MIXING_HANDICAP = 3
 
 TABLE: dict[str, tuple[Algorithm, ...]] = {
     "cpu": (
+        implicit_gemm.ALGORITHM,
         im2col.ALGORITHM,
         winograd.ALGORITHM,
         fft.ALGORITHM,

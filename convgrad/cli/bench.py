@@ -74,7 +74,7 @@ Work = Callable[[], np.ndarray]
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="fewer layers, less time")] = False,
     algorithm: Annotated[str | None, typer.Option(help="time only this algorithm")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="threads, of NumPy's BLAS and PyTorch")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="threads, of all three")] = 1,
 ) -> None:
     """Check the three maps of a few layers, then time them, beside PyTorch if it is installed."""
     with_torch = find_spec("torch") is not None
@@ -83,8 +83,12 @@ def bench(
         import torch
 
         torch.set_num_threads(threads)
+    cg.set_num_threads(threads)
     with using_blas_threads(threads):
-        console.say(f"float32 on {processor()}; threads of NumPy's BLAS: {blas_thread_text()}")
+        console.say(
+            f"float32 on {processor()}; threads: {cg.get_num_threads()}, "
+            f"of NumPy's BLAS: {blas_thread_text()}"
+        )
         console.say(
             f"beside: {peer}; the ratio is their time by ours, above 1 convgrad is faster\n"
         )
@@ -107,7 +111,7 @@ def _time_layers(quick: bool, algorithm: str | None, with_torch: bool) -> int:
 
 def _line(*cells: str) -> str:
     layer, direction, algorithm, *numbers = cells
-    return f"{layer:<21} {direction:<12} {algorithm:<10}" + "".join(f"{n:>11}" for n in numbers)
+    return f"{layer:<21} {direction:<12} {algorithm:<14}" + "".join(f"{n:>11}" for n in numbers)
 
 
 def drawn(layer: Layer) -> Operands:

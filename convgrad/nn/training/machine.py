@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 
 import numpy as np
@@ -37,6 +38,7 @@ def numerics() -> dict[str, str]:
         "the BLAS of numpy": blas(),
         "the number of BLAS threads": threads(),
         "the instruction sets": " ".join(instruction_sets()),
+        "the generated kernels": kernels(),
     }
 
 
@@ -47,6 +49,16 @@ def threads() -> str:
         return str(count)
     asked = [f"{name}={os.environ[name]}" for name in THREAD_SETTINGS if name in os.environ]
     return ", ".join([f"{usable_cores()} cores", *asked])
+
+
+def kernels() -> str:
+    """What convgrad's kernels are generated with."""
+    try:
+        llvm = f"llvmlite {importlib.metadata.version('llvmlite')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "none: llvmlite is not installed"
+    cap = os.environ.get("CONVGRAD_ISA")
+    return f"{llvm}, at most {cap}" if cap else llvm
 
 
 def blas() -> str:

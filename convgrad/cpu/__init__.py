@@ -1,0 +1,1 @@
+"""Kernels generated for this machine's processor."""

@@ -1,0 +1,270 @@
+"""A problem as jobs: a kernel, its arguments, and how many parts it has."""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from math import prod
+
+import numpy as np
+
+from convgrad.algorithm import Problem
+from convgrad.cpu.correlation import Axes, forward_axes, input_grad_axes
+from convgrad.cpu.jit import compiler, threads
+from convgrad.cpu.kernels import correlate, inner, outer, packing
+from convgrad.cpu.shares import weight_split
+from convgrad.cpu.tiling import (
+    BLOCK,
+    CHUNK,
+    ELEMENTS,
+    HEIGHTS,
+    PARTS,
+    Block,
+    Panels,
+    Tile,
+    block,
+    counts,
+    panels,
+    tap_offsets,
+    vectors_for,
+)
+
+Strides = tuple[int, ...]
+SMALL = 100_000  # multiply-adds below which a second thread costs more than it does
+KERNELS = {
+    "pack_weights": (packing.pack_weights, packing.PACK),
+    "correlate": (correlate.correlate, correlate.CORRELATE),
+    "pointwise": (correlate.pointwise, correlate.POINTWISE),
+    "outer": (outer.outer, outer.OUTER),
+    "inner": (inner.inner, inner.INNER),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A kernel with its arguments, and how many parts it has; tables are kept for their memory."""
+
+    name: str
+    tile: Tile
+    element: str
+    values: dict[str, int]
+    parts: int
+    threaded: bool
+    tables: tuple[np.ndarray, ...] = ()
+
+    def run(self, scale: float = 1.0, **arrays: np.ndarray | int) -> None:
+        """Fill in the addresses of the arrays (or numbers as they are), and run all parts."""
+        fields = KERNELS[self.name][1]
+        words = dict(self.values)
+        for name, value in arrays.items():
+            words[name] = value if isinstance(value, int) else value.ctypes.data
+        args = np.array([words.get(field, 0) for field in fields], np.int64)
+        if "scale" in fields:
+            args.view(np.float64)[fields.index("scale")] = scale
+        function = kernel(self.name, self.element, self.tile)
+        threads.run(function, args.ctypes.data, self.parts, self.threaded)
+
+
+@cache
+def kernel(name: str, element: str, tile: Tile) -> int:
+    """The address of a generated kernel, made when it is first needed."""
+    text = KERNELS[name][0](compiler.target().lanes(element), tile)
+    (address,) = compiler.functions(text, (name,))
+    return address
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """The jobs of one residue: pack the weights into `weights` numbers, then correlate.
+
+    offset: bytes from the start of the result's array to the residue's first cell.
+    """
+
+    pack: Job
+    correlate: Job
+    weights: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What a correlation's rows and sums run over, and the strides (in elements) of its arrays.
+
+    source, out: sample, channel and three axes. weights: row, summed channel, the kernel's axes.
+    """
+
+    rows: int
+    sums: int
+    source: tuple[int, ...]
+    out: tuple[int, ...]
+    weights: tuple[int, ...]
+    weight_group: int
+
+
+def roles(problem: Problem, source: Strides, w: Strides, out: Strides) -> Roles:
+    """Forward: rows are output channels. Input gradient: rows are input channels."""
+    g, item = problem.geometry, problem.dtype.itemsize
+    first, second, *axes = (s // item for s in w)
+    group = g.group_out * first
+    here, there = _strides(source, item), _strides(out, item)
+    if problem.direction == "input_grad":
+        return Roles(g.group_in, g.group_out, here, there, (second, first, *axes), group)
+    return Roles(g.group_out, g.group_in, here, there, (first, second, *axes), group)
+
+
+@lru_cache(maxsize=1024)
+def correlations(
+    problem: Problem, source: Strides, w: Strides, out: Strides
+) -> tuple[Correlation, ...]:
+    """The correlations that make up y or dx, for arrays with these strides in bytes."""
+    g = problem.geometry
+    role = roles(problem, source, w, out)
+    if _is_pointwise(problem, source, out):
+        (axes,) = [forward_axes(g)] if problem.direction == "forward" else input_grad_axes(g)
+        return (_correlation(problem, axes, role, _pointwise(problem, role)),)
+    every = input_grad_axes(g) if problem.direction == "input_grad" else [forward_axes(g)]
+    return tuple(_correlation(problem, axes, role, _blocked(problem, axes, role)) for axes in every)
+
+
+def _correlation(problem: Problem, axes: Axes, role: Roles, correlate_job: Job) -> Correlation:
+    g, item = problem.geometry, problem.dtype.itemsize
+    tile, cut = _tile(role.rows)
+    taps, strides = _taps(axes), role.weights[2:]
+    places = [sum(k * s for k, s in zip(tap[3 - g.rank :], strides, strict=True)) for tap in taps]
+    table = np.array(places, np.int64)
+    size = role.rows * role.sums * len(taps)
+    pack = _job(
+        "pack_weights", tile, problem, g.groups * cut.count, (table,),
+        taps=table.ctypes.data, R=role.sums, K=len(taps), so=role.weights[0], sr=role.weights[1],
+        tall=cut.tall, low=cut.low, wg=role.weight_group, tog=size,
+    )  # fmt: skip
+    offset = sum(axis.first * s for axis, s in zip(axes, role.out[2:], strict=True)) * item
+    return Correlation(pack, correlate_job, g.groups * size, offset)
+
+
+def _blocked(problem: Problem, axes: Axes, role: Roles) -> Job:
+    """The kernel that copies a padded block and reads it at each tap's offset."""
+    g, item = problem.geometry, problem.dtype.itemsize
+    tile, cut = _tile(role.rows)
+    area = block_of(problem, axes)
+    table = np.array(tap_offsets(axes, area, area.pitch(item)), np.int64)
+    numbers = counts(axes, area, g.batch)
+    blocks = g.groups * prod(numbers.values())
+    shares = min(cut.count, -(-PARTS // max(1, blocks)))
+    yn, yo, *spatial = role.out
+    yz, yh, yw = (s * axis.every for s, axis in zip(spatial, axes, strict=True))
+    return _job(
+        "correlate", tile, problem, blocks * shares, (table,),
+        **_source(axes, role.source), **_area(axes, area, g.batch, item), **numbers,
+        taps=table.ctypes.data, C=role.sums, K=len(table), yn=yn, yo=yo, yz=yz, yh=yh, yw=yw,
+        tall=cut.tall, low=cut.low, shares=shares, xg=role.sums * role.source[1],
+        wg=role.rows * role.sums * len(table), yg=role.rows * yo, bg=role.rows,
+    )  # fmt: skip
+
+
+def _is_pointwise(problem: Problem, source: Strides, out: Strides) -> bool:
+    """A 1×1 map of images that lie in one run each, and are large enough to fill tiles."""
+    g, item = problem.geometry, problem.dtype.itemsize
+    same = g.taps == 1 and g.positions == prod(g.in_size) and not any(map(any, g.pads))
+    flat = _is_run(g.in_size, source, item) and _is_run(g.in_size, out, item)
+    return same and g.positions >= CHUNK and flat
+
+
+def _pointwise(problem: Problem, role: Roles) -> Job:
+    """The kernel of a 1×1 map: a sample's cells in chunks, whatever the axes they belong to."""
+    g, item = problem.geometry, problem.dtype.itemsize
+    tile, cut = _tile(role.rows)
+    chunk = max(CHUNK, BLOCK // max(1, role.sums * item) // CHUNK * CHUNK)
+    chunks = -(-g.positions // chunk)
+    pieces = g.groups * g.batch * chunks
+    shares = min(cut.count, -(-PARTS // max(1, pieces)))
+    xn, xc, yn, yo = *role.source[:2], *role.out[:2]
+    return _job(
+        "pointwise", tile, problem, pieces * shares, (),
+        N=g.batch, C=role.sums, P=g.positions, chunk=chunk, chunks=chunks, xn=xn, xc=xc, yn=yn,
+        yo=yo, tall=cut.tall, low=cut.low, shares=shares, xg=role.sums * xc,
+        wg=role.rows * role.sums, yg=role.rows * yo, bg=role.rows,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def weight_job(problem: Problem, x: Strides, dy: Strides) -> Job:
+    """The job of a weight gradient, for arrays with these strides in bytes."""
+    g, item = problem.geometry, problem.dtype.itemsize
+    axes, split = forward_axes(g), weight_split(problem)
+    offsets = np.array(tap_offsets(axes, split.area, split.area.pitch(item)), np.int64)
+    xs, ys = _strides(x, item), _strides(dy, item)
+    size = g.group_out * g.group_in * g.taps
+    return _job(
+        split.kernel, split.tile, problem, g.groups * split.pieces * split.cshares * split.oshares,
+        (offsets,), **_source(axes, xs), **_area(axes, split.area, g.batch, item),
+        **counts(axes, split.area, g.batch),
+        taps=offsets.ctypes.data, C=g.group_in, O=g.group_out, K=g.taps,
+        yn=ys[0], yo=ys[1], yz=ys[2], yh=ys[3], yw=ys[4],
+        cpanels=split.cpanels, opanels=split.opanels, cshares=split.cshares,
+        oshares=split.oshares, pieces=split.pieces,
+        xg=g.group_in * xs[1], yg=g.group_out * ys[1], dwg=size, dws=g.groups * size,
+    )  # fmt: skip
+
+
+def _tile(rows: int) -> tuple[Tile, Panels]:
+    level = compiler.target().level
+    vectors = vectors_for(rows, level)
+    cut = panels(rows, HEIGHTS[level][vectors])
+    return Tile(cut.height, vectors), cut
+
+
+def block_of(problem: Problem, axes: Axes) -> Block:
+    return block(axes, problem.geometry.batch, cell_bytes(problem, axes))
+
+
+def cell_bytes(problem: Problem, axes: Axes) -> int:
+    g = problem.geometry
+    channels = g.group_out if problem.direction == "input_grad" else g.group_in
+    return channels * prod(a.phases for a in axes) * problem.dtype.itemsize
+
+
+def _taps(axes: Axes) -> list[tuple[int, int, int]]:
+    deep, high, wide = axes
+    return [(z.k, r.k, c.k) for z in deep.taps for r in high.taps for c in wide.taps]
+
+
+def _source(axes: Axes, strides: tuple[int, ...]) -> dict[str, int]:
+    values: dict[str, int] = dict(zip(("xn", "xc", "xz", "xh", "xw"), strides, strict=True))
+    for axis, size, (pad, stride, phase) in zip(
+        axes, "DHW", (("pz", "sz", "fz"), ("ph", "sh", "fh"), ("pw", "sw", "fw")), strict=True
+    ):
+        values |= {size: axis.source, pad: axis.pad, stride: axis.stride, phase: axis.phases}
+    return values
+
+
+def _area(axes: Axes, area: Block, batch: int, item: int) -> dict[str, int]:
+    deep, high, wide = axes
+    return {
+        "cells": area.pitch(item), "N": batch,
+        "NB": area.samples, "BZ": area.size[0], "BR": area.size[1],
+        "Dq": area.planes, "Hq": area.rows, "Wq": area.columns,
+        "OZ": deep.size, "OH": high.size, "OW": wide.size,
+    }  # fmt: skip
+
+
+def _strides(strides: tuple[int, ...], item: int) -> tuple[int, ...]:
+    """Strides in elements for sample, channel and three axes."""
+    n, c, *spatial = (s // item for s in strides)
+    return (n, c, *(0,) * (3 - len(spatial)), *spatial)
+
+
+def _is_run(size: tuple[int, ...], strides: tuple[int, ...], item: int) -> bool:
+    """Whether the spatial axes are one run of consecutive elements."""
+    run = item
+    for n, stride in zip(reversed(size), reversed(strides)):
+        if n > 1 and stride != run:
+            return False
+        run *= n
+    return True
+
+
+def _job(
+    name: str, tile: Tile, problem: Problem, parts: int, tables: tuple[np.ndarray, ...],
+    **values: int,
+) -> Job:  # fmt: skip
+    threaded = problem.geometry.macs > SMALL
+    return Job(name, tile, ELEMENTS[problem.dtype.name], values, parts, threaded, tables)

@@ -1,0 +1,38 @@
+"""What every kernel begins with: its arguments read from memory, and its part taken apart.
+
+Arguments are 64-bit words in the order of a kernel's field list: addresses, sizes, and strides
+counted in elements. SOURCE describes the array that is copied, BLOCKS the blocks of results.
+
+    xn xc xz xh xw    strides of sample, channel, plane, row, column;  xg of a group
+    D H W             planes, rows, columns;  pz ph pw pads in front;  sz sh sw strides of the map
+    fz fh fw          phases of the copy, one for each residue of the stride that a tap meets
+    NB BZ BR          samples, planes and rows of results in a block;  nn nz nr blocks of each
+    Dq Hq Wq          planes, rows and columns of the copy of one sample;  cells of one phase
+    OZ OH OW          planes, rows and columns of the result;  yn yo yz yh yw its strides
+"""
+
+from convgrad.cpu.jit.language import Kernel, Lanes, Value
+
+POINTERS = ("x", "w", "y", "dy", "dw", "to", "taps", "bias")
+SOURCE = (
+    "x", "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "sz", "sh", "sw",
+    "fz", "fh", "fw",
+)  # fmt: skip
+BLOCKS = ("cells", "N", "NB", "BZ", "BR", "Dq", "Hq", "Wq", "OZ", "OH", "OW", "nn", "nz", "nr")
+
+
+def start(name: str, lanes: Lanes, fields: tuple[str, ...]) -> tuple[Kernel, dict[str, Value]]:
+    """A kernel name(args, part, scratch) with its arguments read from memory."""
+    k = Kernel(name, ["args: ptr", "part: i64", "scratch: ptr"], lanes)
+    args = k.parameters[0]
+    kinds = {"scale": "double"} | dict.fromkeys(POINTERS, "ptr")
+    return k, {f: args.load(i, kinds.get(f, "i64")) for i, f in enumerate(fields)}
+
+
+def split(part: Value, *counts: Value) -> list[Value]:
+    """The digits of `part` in a mixed base, the last count's digit first to change."""
+    digits = []
+    for count in reversed(counts):
+        digits.append(part % count)
+        part = part // count
+    return [part, *reversed(digits)]
