@@ -16,7 +16,10 @@ from datetime import timedelta
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+THREADS = (
+    "CONVGRAD_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)  # fmt: skip
 MOST_WORKERS = 8
 Skip = dict[str, str]  # id, kind, reason, allowed: as tools/account.py writes it
 ORDER = ("failed", "passed", "skipped", "xfailed", "xpassed", "warnings", "errors")

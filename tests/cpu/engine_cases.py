@@ -1,0 +1,166 @@
+"""Convolutions that reach every generated kernel, run on the engine without what stands above it.
+
+Operands and results are canonical views; `expected` is written in NumPy and shares no code with
+convgrad. `Seen` notes which kernels, tiles, shares and pieces were run.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from core.cases import Case
+
+import convgrad
+from convgrad.algorithm import DIRECTIONS, Epilogue, Problem
+from convgrad.cpu import implicit_gemm, jobs
+from convgrad.cpu.jit import compiler
+from convgrad.geometry import conv_geometry
+
+ROOT = Path(convgrad.__file__).parents[1]
+TESTS = Path(__file__).parents[1]
+PLAIN = Epilogue()
+
+
+def problem_of(direction: str, case: Case, dtype) -> Problem:
+    geometry = conv_geometry("test", case.x_shape, case.w_shape, **case.settings)
+    return Problem(direction, geometry, np.dtype(dtype))
+
+
+def run(direction, case, first, second, out, epilogue=PLAIN):
+    """The engine's own function, or False where it declines the problem."""
+    problem = problem_of(direction, case, out.dtype)
+    if implicit_gemm.refuses(problem) is not None:
+        return False
+    implicit_gemm.ALGORITHM.run(problem, first, second, out, epilogue)
+    return True
+
+
+def operands(direction, x, w, dy):
+    return {"forward": (x, w), "input_grad": (w, dy), "weight_grad": (x, dy)}[direction]
+
+
+def expected(case: Case, x, w, dy):
+    """y, dx, dw by slices: each tap of each group is one matrix product."""
+    inner = [slice(lo, lo + n) for n, (lo, _) in zip(case.in_size, case.pads, strict=True)]
+    around = [n + lo + hi for n, (lo, hi) in zip(case.in_size, case.pads, strict=True)]
+    laid = np.zeros((case.batch, case.in_channels, *around))
+    laid[:, :, *inner] = x
+    y, dx, dw = np.zeros(case.y_shape), np.zeros_like(laid), np.zeros(case.w_shape)
+    per_in, per_out = case.in_channels // case.groups, case.out_channels // case.groups
+    for k in product(*map(range, case.kernel)):
+        reach = [
+            slice(d * kk, d * kk + s * (n - 1) + 1, s)
+            for kk, d, s, n in zip(k, case.dilation, case.stride, case.out_size, strict=True)
+        ]
+        for g in range(case.groups):
+            ins = slice(g * per_in, (g + 1) * per_in)
+            outs = slice(g * per_out, (g + 1) * per_out)
+            cells, taps, grads = laid[:, ins, *reach], w[outs, :, *k], dy[:, outs]
+            y[:, outs] += np.einsum("oc,nc...->no...", taps, cells)
+            dx[:, ins, *reach] += np.einsum("oc,no...->nc...", taps, grads)
+            a, b = (m.reshape(*m.shape[:2], prod(case.out_size)) for m in (grads, cells))
+            dw[outs, :, *k] += np.matmul(a, b.swapaxes(1, 2)).sum(0)
+    return dict(zip(DIRECTIONS, (y, dx[:, :, *inner], dw), strict=True))
+
+
+def shape_of(direction, case):
+    return dict(zip(DIRECTIONS, (case.y_shape, case.x_shape, case.w_shape), strict=True))[direction]
+
+
+def check(case: Case, dtype, directions=DIRECTIONS):
+    """Integers, tolerance zero, each direction that the engine takes; how many it took."""
+    x, w, _, dy = case.integers(dtype)
+    want, taken = expected(case, x, w, dy), 0
+    for direction in directions:
+        out = np.full(shape_of(direction, case), np.nan, dtype)
+        if run(direction, case, *operands(direction, x, w, dy), out):
+            np.testing.assert_array_equal(out, want[direction], err_msg=f"{direction} of {case}")
+            taken += 1
+    return taken
+
+
+def dense(batch, inputs, outputs, in_size, kernel, stride=1, pad=0, dilation=1, groups=1, seed=5):
+    rank = len(in_size)
+    return Case(
+        batch, inputs, outputs, groups, in_size, kernel, (stride,) * rank, (dilation,) * rank,
+        ((pad, pad),) * rank, seed,
+    )  # fmt: skip
+
+
+# One for each kernel and way through it: 1×1 maps long enough for `pointwise` (whole chunks and a
+# rest), `outer` (8 input channels and more output channels than a register has lanes), `inner`.
+KERNEL_CASES = (
+    dense(2, 5, 7, (14, 14), (1, 1)),
+    dense(1, 3, 17, (773,), (1,)),
+    dense(1, 16, 6, (6, 5, 9), (1, 1, 1), groups=2),
+    dense(2, 9, 33, (7, 6), (3, 3), pad=1),
+    dense(1, 8, 16, (9, 8), (3, 2), stride=2, pad=1),
+    dense(2, 16, 32, (11,), (3,), stride=3, pad=2, dilation=2),
+    dense(1, 20, 40, (4, 5, 4), (2, 1, 3), pad=1, groups=2),
+    dense(3, 3, 5, (9, 7), (3, 3), stride=3, pad=1),
+    dense(1, 12, 12, (8, 9), (3, 3), stride=2, pad=1, groups=12),
+    dense(2, 2, 3, (45,), (7,), pad=3),
+)
+
+
+class Seen:
+    """What was run: (kernel, element, height, vectors), and the greatest shares and pieces."""
+
+    def __init__(self) -> None:
+        self.kernels: set[tuple[str, str, int, int]] = set()
+        self.most: dict[str, int] = {}
+        self.low_panels = 0
+
+    def note(self, job: jobs.Job) -> None:
+        self.kernels.add((job.name, job.element, job.tile.height, job.tile.vectors))
+        for name in ("shares", "cshares", "oshares", "pieces", "nn", "nz", "nr", "chunks"):
+            self.most[name] = max(self.most.get(name, 0), job.values.get(name, 0))
+        self.low_panels += job.values.get("low", 0) > 0 and job.values.get("tall", 0) > 0
+
+    @property
+    def names(self) -> set[str]:
+        return {kernel for kernel, *_ in self.kernels}
+
+
+@contextmanager
+def noting() -> Iterator[Seen]:
+    """Notes every job that is run inside."""
+    seen, original = Seen(), jobs.Job.run
+
+    def noted(job: jobs.Job, *args, **arrays):
+        seen.note(job)
+        return original(job, *args, **arrays)
+
+    jobs.Job.run = noted
+    try:
+        yield seen
+    finally:
+        jobs.Job.run = original
+
+
+def levels() -> tuple[str, ...]:
+    """The instruction sets of this machine, the best first."""
+    from llvmlite import binding
+
+    host = binding.get_host_cpu_features()
+    family = compiler.LEVELS["x86" if host.get("sse2", False) else "arm"]
+    return tuple(
+        level for level in family if all(host.get(name, False) for name in compiler.NEEDED[level])
+    )
+
+
+def child(script: str, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A script of this folder (or -c and a text) in a process of its own."""
+    command = [script, *args] if script == "-c" else [str(TESTS / "cpu" / script), *args]
+    path = os.pathsep.join([str(ROOT), str(TESTS), str(TESTS / "cpu")])
+    return subprocess.run(
+        [sys.executable, "-X", "faulthandler", *command],
+        env=os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"} | env,
+        capture_output=True, encoding="utf-8", check=False, timeout=300,
+    )  # fmt: skip

@@ -1,0 +1,179 @@
+"""Arrays flush against pages that nobody may touch; run as a script, the engine on such arrays.
+
+    guarded_memory.py touch START|END     read one element too far, and die
+    guarded_memory.py run LOG COUNT       COUNT drawn geometries; LOG holds the one that is run
+
+The bytes between an array's elements, and from it to the other guard, keep a pattern.
+"""
+
+import ctypes
+import mmap
+import os
+import sys
+from math import prod
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from core.cases import cases
+from engine_cases import KERNEL_CASES, expected, noting, operands, problem_of, run, shape_of
+from hypothesis import HealthCheck, given, settings
+
+import convgrad as cg
+from convgrad.algorithm import DIRECTIONS, Epilogue
+from convgrad.cpu import implicit_gemm
+from convgrad.cpu.jit import threads
+
+PATTERN = 0xFF  # NaN in every float dtype
+PAGE = mmap.PAGESIZE
+STYLES = ("plain", "last", "reversed", "every second", "broadcast")
+
+
+class Region:
+    """`size` bytes, the last (or the first) of them beside a page without access."""
+
+    def __init__(self, size: int, at_end: bool) -> None:
+        room = max(1, -(-size // PAGE)) * PAGE
+        self.memory = mmap.mmap(-1, room + 2 * PAGE)
+        everything = np.frombuffer(self.memory, np.uint8)
+        address = everything.ctypes.data
+        for guard in (address, address + PAGE + room):
+            if ctypes.CDLL(None, use_errno=True).mprotect(
+                ctypes.c_void_p(guard), ctypes.c_size_t(PAGE), 0
+            ):
+                raise OSError(ctypes.get_errno(), "mprotect failed")
+        self.inside = everything[PAGE : PAGE + room]
+        self.inside.fill(PATTERN)
+        self.bytes = self.inside[room - size :] if at_end else self.inside[:size]
+
+
+class Guarded:
+    """An array of a shape and style at a guard, and whether anything beside it was written."""
+
+    def __init__(self, shape, dtype, style: str, at_end: bool) -> None:
+        dtype = np.dtype(dtype)
+        rank = len(shape)
+        base = tuple(shape)
+        if style == "last" and rank > 1:
+            base = (shape[0], *shape[2:], shape[1])
+        elif style == "every second":
+            base = (*shape[:-1], 2 * shape[-1] - 1)
+        elif style == "broadcast" and rank > 1:
+            base = (shape[0], 1, *shape[2:])
+        self.region = Region(prod(base) * dtype.itemsize, at_end)
+        array = self.region.bytes.view(dtype).reshape(base)
+        if style == "last" and rank > 1:
+            array = np.moveaxis(array, -1, 1)
+        elif style == "reversed":
+            array = array[(slice(None, None, -1),) * rank]
+        elif style == "every second":
+            array = array[..., ::2]
+        self.array = array
+        self.view = np.broadcast_to(array, shape)
+
+    def fill(self, values: np.ndarray) -> np.ndarray:
+        """The values (of the first channel only, where all channels are one) in the array."""
+        self.array[...] = values[:, : self.array.shape[1]] if values.ndim > 1 else values
+        return self.view
+
+    def untouched_beside(self) -> bool:
+        self.array[...] = np.frombuffer(bytes([PATTERN]) * self.array.itemsize, self.array.dtype)[0]
+        return bool((self.region.inside == PATTERN).all())
+
+
+def guarded_empty(at_end: bool):
+    """np.empty on guarded memory, for what the engine takes for itself."""
+
+    def empty(shape, dtype=float):
+        size = prod(shape) if isinstance(shape, tuple) else int(shape)
+        dtype = np.dtype(dtype)
+        return Region(size * dtype.itemsize, at_end).bytes.view(dtype).reshape(shape)
+
+    return empty
+
+
+def guarded_scratch(problem, at_end: bool) -> Region:
+    """What the engine says that a thread needs, whole cache lines of it."""
+    size = -(-implicit_gemm.thread_scratch(problem) // 64) * 64
+    region = Region(size, at_end)
+    own = SimpleNamespace(address=region.bytes.ctypes.data)
+    threads._own_scratch = lambda: own
+    return region
+
+
+def check(case, dtype, direction: str, styles, at_end: bool, full: bool) -> bool:
+    """One map on guarded memory, exact, with nothing written beside its result."""
+    x, w, b, dy = case.integers(dtype)
+    x, w, dy, b = (
+        Guarded(a.shape, dtype, style, at_end).fill(a)
+        for a, style in zip((x, w, dy, b), (*styles, "plain"), strict=False)
+    )
+    problem = problem_of(direction, case, dtype)
+    if implicit_gemm.refuses(problem) is not None:
+        return False
+    scratch = guarded_scratch(problem, at_end)
+    want = expected(case, x, w, dy)[direction]
+    shape = shape_of(direction, case)
+    result = Guarded(shape, dtype, STYLES[sum(map(STYLES.index, styles)) % 4], at_end)
+    old = np.arange(prod(shape)).reshape(shape) % 5 - 2
+    result.array[...] = old
+    epilogue = Epilogue()
+    if full:
+        epilogue = Epilogue(2.0, True, b if direction == "forward" else None)
+        want = 2 * want + old
+        if direction == "forward":
+            want = want + b.reshape(-1, *(1,) * case.rank)
+    ordinary, np.empty = np.empty, guarded_empty(at_end)
+    try:
+        assert run(direction, case, *operands(direction, x, w, dy), result.array, epilogue)
+    finally:
+        np.empty = ordinary
+    np.testing.assert_array_equal(result.array, want)
+    assert result.untouched_beside(), "something beside the result was written"
+    del scratch
+    return True
+
+
+def run_all(log: Path, count: int) -> None:
+    cg.set_num_threads(1)
+    file, ran = os.open(log, os.O_WRONLY | os.O_CREAT), 0
+
+    def every_way(case) -> None:
+        nonlocal ran
+        if case.batch == 0:
+            return
+        rng = np.random.default_rng(case.seed)
+        for number, direction in enumerate(DIRECTIONS * 4):
+            dtype = (np.float32, np.float64)[number // 3 % 2]
+            at_end = number < 6
+            styles = [STYLES[i] for i in rng.integers(0, len(STYLES), 3)]
+            full = bool(rng.integers(0, 2))
+            line = f"{direction} {dtype.__name__} {styles} {at_end=} {full=} {case}"
+            os.pwrite(file, line.ljust(1000).encode(), 0)
+            ran += check(case, dtype, direction, styles, at_end, full)
+
+    drawn = given(cases())(every_way)
+    calm = [HealthCheck.too_slow, HealthCheck.differing_executors]
+    with noting() as seen:
+        settings(
+            max_examples=count, derandomize=True, database=None, deadline=None,
+            suppress_health_check=calm,
+        )(drawn)()  # fmt: skip
+        for case in KERNEL_CASES:
+            for _ in range(3):
+                every_way(case)
+    print(ran, *sorted(seen.names))
+
+
+def touch(at_end: bool) -> None:
+    array = Guarded((3, 5), np.float32, "plain", at_end).array
+    beyond = array.ctypes.data + (array.nbytes if at_end else -4)
+    print("about to touch", flush=True)
+    ctypes.c_float.from_address(beyond).value  # noqa: B018
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "touch":
+        touch(sys.argv[2] == "END")
+    else:
+        run_all(Path(sys.argv[2]), int(sys.argv[3]))
