@@ -36,7 +36,7 @@ def test_the_number_set_is_the_number_got():
 @pytest.mark.parametrize("number", [0, -2, 2.0, "2", None, True], ids=repr)
 def test_what_is_no_number_of_threads_is_refused(number):
     before = cg.get_num_threads()
-    with pytest.raises(SettingError, match="set_num_threads: .* pass 1 or more"):
+    with pytest.raises(SettingError, match=r"set_num_threads: .* pass 1 or more"):
         cg.set_num_threads(number)
     assert cg.get_num_threads() == before
 
