@@ -51,9 +51,10 @@ def wait_for_line(process: subprocess.Popen, start: str) -> None:
 def test_killed_at_random_moments_it_ends_with_the_same_bits(
     convgrad_command, started, tmp_path
 ) -> None:
-    assert convgrad_command(*LONG, "--out", "whole").returncode == 0
+    longer = (*LONG, "--epochs", 40)  # four kills leave something to do
+    assert convgrad_command(*longer, "--out", "whole").returncode == 0
     moments, kills, least = random.Random(20240229), 0, 0
-    words = (*LONG, "--out", "cut", "--checkpoint-every", 3)
+    words = (*longer, "--out", "cut", "--checkpoint-every", 3)
     while kills < 4:
         process = started(*words)
         if kills == 0:
@@ -71,7 +72,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
         words = ("train", "--resume", "cut", "--checkpoint-every", 3)
     done = convgrad_command("train", "--resume", "cut")
     assert done.returncode == 0, done.stderr
-    assert 0 < least < 37 * 6  # it was really cut on the way
+    assert 0 < least < 37 * 40  # it was really cut on the way
     assert tensors(tmp_path / "cut") == tensors(tmp_path / "whole")
     a, b = (checkpoint.read(tmp_path / run / checkpoint.MODEL) for run in ("cut", "whole"))
     assert a.facts == b.facts
