@@ -1,12 +1,14 @@
 """Python processes that a test starts, speaks with, and never leaves behind."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Timer
 
 import convgrad
 
@@ -44,18 +46,30 @@ def started(text: str, before: str = LAYER, **env: str) -> Iterator[subprocess.P
         [sys.executable, "-X", "faulthandler", "-c", program],
         env=clean | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | env,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        encoding="utf-8",
+        encoding="utf-8", start_new_session=True,
     )  # fmt: skip
+    watch = Timer(SECONDS, _kill, [process])
+    watch.start()
     try:
         yield process
     finally:
-        process.kill()
+        watch.cancel()
+        _kill(process)
         process.communicate()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End the process, and those that it forked, which would keep its pipes open."""
+    if os.name == "posix":
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def ended(process: subprocess.Popen[str]) -> str:
     """What the process printed; it must end by itself, with exit code 0 and without a message."""
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=2 * SECONDS)
     assert (process.returncode, err) == (0, ""), f"exit code {process.returncode}: {err}\n{out}"
     return out
 

@@ -28,7 +28,7 @@ def threads_as_before():
 
 
 def test_the_number_set_is_the_number_got():
-    for number in (3, 1, 2):
+    for number in (3, np.int64(4), 1, 2):
         cg.set_num_threads(number)
         assert cg.get_num_threads() == number
 

@@ -10,11 +10,12 @@ Waiting rests on pthreads; where there are none (Windows), every job is done by 
 
 import atexit
 import ctypes
+import operator
 import os
 from collections.abc import Callable
 from functools import cache
 from threading import Lock, Thread, local
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -320,10 +321,12 @@ def get_num_threads() -> int:
     return _default_threads(os.environ.get("CONVGRAD_NUM_THREADS", "").strip())
 
 
-def set_num_threads(number: int) -> None:
+def set_num_threads(number: SupportsIndex) -> None:
     """Use `number` threads from now on, this one counted. Results do not depend on it."""
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+    whole = not isinstance(number, bool | np.bool_) and hasattr(number, "__index__")
+    if not whole or operator.index(number) < 1:
         raise SettingError(f"set_num_threads: {number!r} is no number of threads; pass 1 or more")
+    number = operator.index(number)
     _current.asked = number  # before the pool is closed, so that no other of the old size is made
     pool = _current.pool
     if pool is not None and len(pool.threads) != number - 1:
