@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from toolbox_nets import CONV, INPUT, SMALL
 
 from convgrad.contracts.deeplearntoolbox import (
     cnnapplygrads,
@@ -16,11 +17,6 @@ from convgrad.contracts.deeplearntoolbox import (
     cnnsetup,
 )
 from convgrad.errors import ConvError, DTypeError, SettingError, ShapeError
-
-INPUT = {"type": "i"}
-CONV = {"type": "c", "outputmaps": 2, "kernelsize": 3}
-POOL = {"type": "s", "scale": 2}
-SMALL = [INPUT, CONV, POOL, {"type": "c", "outputmaps": 3, "kernelsize": 2}]
 
 
 @pytest.fixture

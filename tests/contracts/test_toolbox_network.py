@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from toolbox_nets import CONV, INPUT, POOL, SMALL
 
 from convgrad.contracts.deeplearntoolbox import (
     Layer,
@@ -18,11 +19,6 @@ from convgrad.contracts.deeplearntoolbox import (
     cnntrain,
 )
 from convgrad.errors import DTypeError, GradientError, SettingError, ShapeError
-
-INPUT = {"type": "i"}
-CONV = {"type": "c", "outputmaps": 2, "kernelsize": 3}
-POOL = {"type": "s", "scale": 2}
-SMALL = [INPUT, CONV, POOL, {"type": "c", "outputmaps": 3, "kernelsize": 2}]
 
 
 @pytest.fixture

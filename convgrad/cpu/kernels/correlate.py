@@ -1,5 +1,8 @@
 """Forward and input gradient: tiles of results, rows of weights against vectors of cells."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.kernels.frame import BLOCKS, SOURCE, split, start
 from convgrad.cpu.kernels.packing import copy_block
@@ -28,6 +31,24 @@ def product_step(
     return fresh
 
 
+def heights(tile: Tile) -> list[int]:
+    """The heights that panels have: the tile's, and one less."""
+    return [height for height in (tile.height, tile.height - 1) if height]
+
+
+@contextmanager
+def each_panel(
+    k: Kernel, a: dict[str, Value], tile: Tile, height: int, share: Value
+) -> Iterator[Value]:
+    """For each panel of this height in the part's share: its first row."""
+    total, tall = a["tall"] + a["low"], height == tile.height
+    first, last = (total * (share + i) // a["shares"] for i in (0, 1))
+    low = first if tall else first.maximum(a["tall"])
+    high = last.minimum(a["tall"]) if tall else last
+    with k.loop(high, start=low) as (panel, _):
+        yield panel * height if tall else panel * height + a["tall"]
+
+
 def correlate(lanes: Lanes, tile: Tile) -> str:
     """result[n,m,t] = scale·Σ_{r,τ} weights[m,r,τ]·source[n,r,…] + bias[m] (+ result).
 
@@ -53,17 +74,9 @@ def correlate(lanes: Lanes, tile: Tile) -> str:
         a["OW"].equals(a["Wq"]) & a["yw"].equals(1) & a["yh"].equals(a["OW"])
         & samples.equals(1) & planes.equals(1)
     )  # fmt: skip
-    total = a["tall"] + a["low"]
-    first, last = total * share // a["shares"], total * (share + 1) // a["shares"]
     out = Out(k, a, tile, y, scratch, rows, planes, end)
-    for height in (tile.height, tile.height - 1):
-        if height == 0:
-            continue
-        tall = height == tile.height
-        low = first if tall else first.maximum(a["tall"])
-        high = last.minimum(a["tall"]) if tall else last
-        with k.loop(high, start=low) as (p, _):
-            row0 = p * height if tall else p * height + a["tall"]
+    for height in heights(tile):
+        with each_panel(k, a, tile, height, share) as row0:
             panel = weights.at(row0 * a["C"] * a["K"])
             with k.loop(end, step=width) as (q, _):
                 with k.loop(a["C"], carry=[k.zero()] * (height * tile.vectors)) as (c, sums):
@@ -79,9 +92,10 @@ def correlate(lanes: Lanes, tile: Tile) -> str:
 
 
 def pointwise(lanes: Lanes, tile: Tile) -> str:
-    """result[n,m,q] = scale·Σ_r weights[m,r]·source[n,r,q] + bias[m] (+ result): nothing is copied.
+    """result[n,m,q] = scale·Σ_r weights[m,r]·source[n,r,q] + bias[m] (+ result): 1×1 maps.
 
-    A part is a chunk of one sample's cells, of one group, for a share of the panels.
+    The cells are copied into panels of a tile's width, one behind the other. A part is a chunk of
+    one sample's cells, of one group, for a share of the panels of weights.
     """
     k, a = start("pointwise", lanes, POINTWISE)
     width = tile.vectors * lanes.count
@@ -99,31 +113,17 @@ def pointwise(lanes: Lanes, tile: Tile) -> str:
             for j in range(tile.vectors):
                 at = q + j * lanes.count
                 place.store(line.vector(at, k.lanes_below(cells - at)), j * lanes.count)
-    total = a["tall"] + a["low"]
-    begin, last = total * share // a["shares"], total * (share + 1) // a["shares"]
     out = Out(k, a, tile, y, copy, cells, cells, cells)
-    for height in (tile.height, tile.height - 1):
-        if height == 0:
-            continue
-        tall = height == tile.height
-        low = begin if tall else begin.maximum(a["tall"])
-        high = last.minimum(a["tall"]) if tall else last
-        with k.loop(high, start=low) as (p, _):
-            row0 = p * height if tall else p * height + a["tall"]
-            panel, to, biases = weights.at(row0 * a["C"]), y.at(row0 * a["yo"]), bias.at(row0)
+    for height in heights(tile):
+        with each_panel(k, a, tile, height, share) as row0:
+            panel = weights.at(row0 * a["C"])
             with k.loop(cells, step=width) as (q, _):
-                at = [q + j * lanes.count for j in range(tile.vectors)]
                 b = copy.at(q * a["C"])
                 with k.loop(a["C"], carry=[k.zero()] * (height * tile.vectors)) as (c, sums):
                     sums.values = product_step(
                         k, panel.at(c * height), b.at(c * width), tile, height, sums.values
                     )
-                for i in range(height):
-                    one = k.splat(biases.load(i))
-                    for j in range(tile.vectors):
-                        value = sums.values[i * tile.vectors + j]
-                        mask = k.lanes_below(cells - at[j])
-                        out.finish(value, one, to.at(a["yo"] * i + at[j]), mask)
+                out.write_flat(sums.values, height, row0, bias.at(row0), q)
     return k.text()
 
 
@@ -142,20 +142,30 @@ class Out:
     def write(
         self, sums: list[Value], height: int, row0: Value, bias: Value, q: Value, flat: Value
     ) -> None:
-        k, a, lanes = self.k, self.a, self.k.lanes.count
-        y, width = self.y.at(row0 * a["yo"]), self.tile.vectors * lanes
-        biases = [k.splat(bias.load(i)) for i in range(height)]
+        k, lanes = self.k, self.k.lanes.count
+        y, width = self.y.at(row0 * self.a["yo"]), self.tile.vectors * lanes
         with k.when(flat):
-            for j in range(self.tile.vectors):
-                mask = k.lanes_below(self.end - q - j * lanes)
-                for i in range(height):
-                    at = y.at(a["yo"] * i + q + j * lanes)
-                    self.finish(sums[i * self.tile.vectors + j], biases[i], at, mask)
+            self.write_flat(sums, height, row0, bias, q)
         with k.when(flat.equals(0)):
             for i in range(height):
                 for j in range(self.tile.vectors):
                     self.buffer.store(sums[i * self.tile.vectors + j], i * width + j * lanes)
-            self.scatter(y, height, biases, q, width)
+            self.scatter(y, height, self.biases(bias, height), q, width)
+
+    def write_flat(
+        self, sums: list[Value], height: int, row0: Value, bias: Value, q: Value
+    ) -> None:
+        """A tile whose cells lie in the result as they do in the tile."""
+        a, lanes = self.a, self.k.lanes.count
+        y, biases = self.y.at(row0 * a["yo"]), self.biases(bias, height)
+        for j in range(self.tile.vectors):
+            mask = self.k.lanes_below(self.end - q - j * lanes)
+            for i in range(height):
+                at = y.at(a["yo"] * i + q + j * lanes)
+                self.finish(sums[i * self.tile.vectors + j], biases[i], at, mask)
+
+    def biases(self, bias: Value, height: int) -> list[Value]:
+        return [self.k.splat(bias.load(i)) for i in range(height)]
 
     def scatter(self, y: Value, height: int, biases: list[Value], q: Value, width: int) -> None:
         """The tile's cells that are results, row by row of the result."""
