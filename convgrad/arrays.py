@@ -58,6 +58,14 @@ def to_numpy(call: str, name: str, value: Array) -> tuple[np.ndarray, Kind]:
     )
 
 
+def listed(call: str, name: str, value: Any) -> np.ndarray:
+    """A nested list of numbers as an array; raises ArrayError where its rows do not fit."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArrayError(f"{call}: {name} is no array: {error}") from None
+
+
 def _from_torch(call: str, name: str, tensor: Any, torch: Any) -> tuple[np.ndarray, Kind]:
     if tensor.requires_grad:
         raise ArrayError(

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from convgrad.api import Gradients, backward, conv
-from convgrad.arrays import Array, floating_dtype, to_numpy
-from convgrad.errors import ArrayError, DTypeError, SettingError, ShapeError
+from convgrad.arrays import Array, floating_dtype, listed, to_numpy
+from convgrad.errors import DTypeError, SettingError, ShapeError
 from convgrad.geometry import check_memory
 
 Shape = tuple[int, ...]
@@ -231,10 +231,7 @@ def _promoted(call: str, arrays: dict[str, Array]) -> dict[str, np.ndarray]:
 
 def _real(call: str, name: str, array: Array) -> np.ndarray:
     if isinstance(array, list | tuple):
-        try:
-            found = np.asarray(array)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ArrayError(f"{call}: {name} is no array: {error}") from None
+        found = listed(call, name, array)
     else:
         found, _ = to_numpy(call, name, array)
     if found.dtype.kind in "biu":

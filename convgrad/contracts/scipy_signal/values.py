@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from convgrad.arrays import floating_dtype, to_numpy
-from convgrad.errors import ArrayError, DTypeError, SettingError
+from convgrad.arrays import floating_dtype, listed, to_numpy
+from convgrad.errors import DTypeError, SettingError
 from convgrad.plans import Plan
 
 EXACT = 1 << 53  # float64 holds all whole numbers up to here
@@ -27,10 +27,7 @@ EXACT = 1 << 53  # float64 holds all whole numbers up to here
 def operand(call: str, name: str, value: Any) -> np.ndarray:
     """An array, a nested list or a number as a NumPy array of a dtype that is served."""
     if isinstance(value, list | tuple | Number | np.generic):
-        try:
-            array = np.asarray(value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ArrayError(f"{call}: {name} is no array: {error}") from None
+        array = listed(call, name, value)
     else:
         array, _ = to_numpy(call, name, value)
     if array.dtype.kind not in "biu":
