@@ -1,15 +1,19 @@
 """A problem as jobs: a kernel, its arguments, and how many parts it has."""
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import prod
 
 import numpy as np
 
 from convgrad.algorithm import Problem
 from convgrad.cpu.correlation import Axes, forward_axes, input_grad_axes
-from convgrad.cpu.jit import compiler, threads
-from convgrad.cpu.kernels import correlate, inner, outer, packing
+from convgrad.cpu.jit import compiler
+from convgrad.cpu.job import Generator, Job
+from convgrad.cpu.kernels.correlate import CORRELATE, POINTWISE
+from convgrad.cpu.kernels.inner import INNER
+from convgrad.cpu.kernels.outer import OUTER
+from convgrad.cpu.kernels.packing import PACK_WEIGHTS
 from convgrad.cpu.shares import weight_split
 from convgrad.cpu.tiling import (
     BLOCK,
@@ -29,46 +33,6 @@ from convgrad.cpu.tiling import (
 
 Strides = tuple[int, ...]
 SMALL = 100_000  # multiply-adds below which a second thread costs more than it does
-KERNELS = {
-    "pack_weights": (packing.pack_weights, packing.PACK),
-    "correlate": (correlate.correlate, correlate.CORRELATE),
-    "pointwise": (correlate.pointwise, correlate.POINTWISE),
-    "outer": (outer.outer, outer.OUTER),
-    "inner": (inner.inner, inner.INNER),
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A kernel with its arguments, and how many parts it has; tables are kept for their memory."""
-
-    name: str
-    tile: Tile
-    element: str
-    values: dict[str, int]
-    parts: int
-    threaded: bool
-    tables: tuple[np.ndarray, ...] = ()
-
-    def run(self, scale: float = 1.0, **arrays: np.ndarray | int) -> None:
-        """Fill in the addresses of the arrays (or numbers as they are), and run all parts."""
-        fields = KERNELS[self.name][1]
-        words = dict(self.values)
-        for name, value in arrays.items():
-            words[name] = value if isinstance(value, int) else value.ctypes.data
-        args = np.array([words.get(field, 0) for field in fields], np.int64)
-        if "scale" in fields:
-            args.view(np.float64)[fields.index("scale")] = scale
-        function = kernel(self.name, self.element, self.tile)
-        threads.run(function, args.ctypes.data, self.parts, self.threaded)
-
-
-@cache
-def kernel(name: str, element: str, tile: Tile) -> int:
-    """The address of a generated kernel, made when it is first needed."""
-    text = KERNELS[name][0](compiler.target().lanes(element), tile)
-    (address,) = compiler.functions(text, (name,))
-    return address
 
 
 @dataclass(frozen=True)
@@ -132,7 +96,7 @@ def _correlation(problem: Problem, axes: Axes, role: Roles, correlate_job: Job) 
     table = np.array(places, np.int64)
     size = role.rows * role.sums * len(taps)
     pack = _job(
-        "pack_weights", tile, problem, g.groups * cut.count, (table,),
+        PACK_WEIGHTS, tile, problem, g.groups * cut.count, (table,),
         taps=table.ctypes.data, R=role.sums, K=len(taps), so=role.weights[0], sr=role.weights[1],
         tall=cut.tall, low=cut.low, wg=role.weight_group, tog=size,
     )  # fmt: skip
@@ -152,7 +116,7 @@ def _blocked(problem: Problem, axes: Axes, role: Roles) -> Job:
     yn, yo, *spatial = role.out
     yz, yh, yw = (s * axis.every for s, axis in zip(spatial, axes, strict=True))
     return _job(
-        "correlate", tile, problem, blocks * shares, (table,),
+        CORRELATE, tile, problem, blocks * shares, (table,),
         **_source(axes, role.source), **_area(axes, area, g.batch, item), **numbers,
         taps=table.ctypes.data, C=role.sums, K=len(table), yn=yn, yo=yo, yz=yz, yh=yh, yw=yw,
         tall=cut.tall, low=cut.low, shares=shares, xg=role.sums * role.source[1],
@@ -178,7 +142,7 @@ def _pointwise(problem: Problem, role: Roles) -> Job:
     shares = min(cut.count, -(-PARTS // max(1, pieces)))
     xn, xc, yn, yo = *role.source[:2], *role.out[:2]
     return _job(
-        "pointwise", tile, problem, pieces * shares, (),
+        POINTWISE, tile, problem, pieces * shares, (),
         N=g.batch, C=role.sums, P=g.positions, chunk=chunk, chunks=chunks, xn=xn, xc=xc, yn=yn,
         yo=yo, tall=cut.tall, low=cut.low, shares=shares, xg=role.sums * xc,
         wg=role.rows * role.sums, yg=role.rows * yo, bg=role.rows,
@@ -194,7 +158,8 @@ def weight_job(problem: Problem, x: Strides, dy: Strides) -> Job:
     xs, ys = _strides(x, item), _strides(dy, item)
     size = g.group_out * g.group_in * g.taps
     return _job(
-        split.kernel, split.tile, problem, g.groups * split.pieces * split.cshares * split.oshares,
+        OUTER if split.kernel == "outer" else INNER, split.tile, problem,
+        g.groups * split.pieces * split.cshares * split.oshares,
         (offsets,), **_source(axes, xs), **_area(axes, split.area, g.batch, item),
         **counts(axes, split.area, g.batch),
         taps=offsets.ctypes.data, C=g.group_in, O=g.group_out, K=g.taps,
@@ -263,8 +228,8 @@ def _is_run(size: tuple[int, ...], strides: tuple[int, ...], item: int) -> bool:
 
 
 def _job(
-    name: str, tile: Tile, problem: Problem, parts: int, tables: tuple[np.ndarray, ...],
+    generator: Generator, tile: Tile, problem: Problem, parts: int, tables: tuple[np.ndarray, ...],
     **values: int,
 ) -> Job:  # fmt: skip
     threaded = problem.geometry.macs > SMALL
-    return Job(name, tile, ELEMENTS[problem.dtype.name], values, parts, threaded, tables)
+    return Job(generator, ELEMENTS[problem.dtype.name], tile, values, parts, threaded, tables)

@@ -13,6 +13,7 @@ from convgrad.cpu.jit import compiler
 from convgrad.cpu.tiling import (
     ELEMENTS,
     HEIGHTS,
+    INNER_TILES,
     PARTS,
     Block,
     Tile,
@@ -24,8 +25,6 @@ from convgrad.cpu.tiling import (
 
 CHANNELS = 64  # input channels of one share of an inner product
 ACCUMULATORS = 256 << 10  # bytes of tiles that one part of an outer product keeps
-# rows of dy in an inner product's tile → pairs (c,τ), for 32 and for 16 registers
-INNER_TILES = {32: {1: 12, 2: 9, 3: 7, 4: 6}, 16: {1: 6, 2: 4, 3: 3}}
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,6 @@ def _inner_split(problem: Problem) -> Split:
 
 
 def _inner_tile(rows: int) -> Tile:
-    heights = INNER_TILES[compiler.target().registers]
+    heights = INNER_TILES[compiler.target().level]
     height = max((h for h in heights if h <= rows), default=1)
     return Tile(height, heights[height])

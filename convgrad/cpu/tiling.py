@@ -18,6 +18,12 @@ HEIGHTS = {
     "neon": {2: 12, 4: 6, 6: 4},
 }
 
+# rows of dy in an inner product's tile → pairs (c,τ)
+INNER_TILES = {
+    level: {1: 12, 2: 9, 3: 7, 4: 6} if level in ("avx512", "neon") else {1: 6, 2: 4, 3: 3}
+    for level in HEIGHTS
+}
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -45,6 +51,16 @@ def panels(rows: int, most: int) -> Panels:
     height = -(-rows // count)
     low = count * height - rows
     return Panels(height, count - low, low)
+
+
+def tallest_tiles(level: str) -> list[Tile]:
+    """The tallest tile of each width; lower ones are made, too."""
+    return [Tile(height, vectors) for vectors, height in HEIGHTS[level].items()]
+
+
+def inner_tiles(level: str) -> list[Tile]:
+    """The tiles of inner products."""
+    return [Tile(height, pairs) for height, pairs in INNER_TILES[level].items()]
 
 
 def vectors_for(rows: int, level: str) -> int:

@@ -18,7 +18,7 @@ from core.cases import Case
 
 import convgrad
 from convgrad.algorithm import DIRECTIONS, Epilogue, Problem
-from convgrad.cpu import implicit_gemm, jobs
+from convgrad.cpu import implicit_gemm, job
 from convgrad.cpu.jit import compiler
 from convgrad.geometry import conv_geometry
 
@@ -117,11 +117,11 @@ class Seen:
         self.most: dict[str, int] = {}
         self.low_panels = 0
 
-    def note(self, job: jobs.Job) -> None:
-        self.kernels.add((job.name, job.element, job.tile.height, job.tile.vectors))
+    def note(self, one: job.Job) -> None:
+        self.kernels.add((one.generator.name, one.element, one.shape.height, one.shape.vectors))
         for name in ("shares", "cshares", "oshares", "pieces", "nn", "nz", "nr", "chunks"):
-            self.most[name] = max(self.most.get(name, 0), job.values.get(name, 0))
-        self.low_panels += job.values.get("low", 0) > 0 and job.values.get("tall", 0) > 0
+            self.most[name] = max(self.most.get(name, 0), one.values.get(name, 0))
+        self.low_panels += one.values.get("low", 0) > 0 and one.values.get("tall", 0) > 0
 
     @property
     def names(self) -> set[str]:
@@ -131,17 +131,17 @@ class Seen:
 @contextmanager
 def noting() -> Iterator[Seen]:
     """Notes every job that is run inside."""
-    seen, original = Seen(), jobs.Job.run
+    seen, original = Seen(), job.Job.run
 
-    def noted(job: jobs.Job, *args, **arrays):
-        seen.note(job)
-        return original(job, *args, **arrays)
+    def noted(one: job.Job, *args, **arrays):
+        seen.note(one)
+        return original(one, *args, **arrays)
 
-    jobs.Job.run = noted
+    job.Job.run = noted
     try:
         yield seen
     finally:
-        jobs.Job.run = original
+        job.Job.run = original
 
 
 def levels() -> tuple[str, ...]:

@@ -13,9 +13,11 @@ from hypothesis import given, settings
 
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.jit.compiler import GENERIC_CPU, Target
-from convgrad.cpu.jobs import KERNELS
-from convgrad.cpu.shares import INNER_TILES
-from convgrad.cpu.tiling import HEIGHTS, Tile
+from convgrad.cpu.kernels.correlate import CORRELATE, POINTWISE
+from convgrad.cpu.kernels.inner import INNER
+from convgrad.cpu.kernels.outer import OUTER
+from convgrad.cpu.kernels.packing import PACK_WEIGHTS
+from convgrad.cpu.tiling import HEIGHTS, INNER_TILES
 from convgrad.errors import SettingError
 
 TRIPLES = {
@@ -26,18 +28,11 @@ TRIPLES = {
 }
 TARGETS = {level: Target(level, TRIPLES[level], GENERIC_CPU[level], "") for level in TRIPLES}
 CODES = [
-    (level, element, name, tile)
-    for level, where in TARGETS.items()
-    for name in KERNELS
+    (level, element, generator, shape)
+    for level in TARGETS
+    for generator in (PACK_WEIGHTS, CORRELATE, POINTWISE, OUTER, INNER)
     for element in ("float", "double")
-    for tile in [
-        Tile(height, vectors)
-        for height, vectors in (
-            INNER_TILES[where.registers].items()
-            if name == "inner"
-            else ((h, v) for v, h in HEIGHTS[level].items())
-        )
-    ]
+    for shape in generator.shapes(level)
 ]
 
 
@@ -60,14 +55,13 @@ def test_every_level_of_the_machine_is_exact(level):
     several = ("shares", "cshares", "oshares", "pieces", "nn", "nz", "nr", "chunks")
     assert all(told["most"][name] > 1 for name in several), told["most"]
     ran = {tuple(kernel) for kernel in told["kernels"]}
-    registers = TARGETS[level].registers
     tallest = max(HEIGHTS[level].values())
     for element in ("float", "double"):
         for name in ("correlate", "pointwise", "pack_weights"):
             heights = {height for n, e, height, _ in ran if (n, e) == (name, element)}
             assert heights == set(range(1, tallest + 1)), (name, element)
         tiles = {(height, vectors) for n, e, height, vectors in ran if (n, e) == ("inner", element)}
-        assert tiles == set(INNER_TILES[registers].items())
+        assert tiles == set(INNER_TILES[level].items())
         heights = {height for n, e, height, _ in ran if (n, e) == ("outer", element)}
         assert tallest in heights
 
@@ -97,25 +91,25 @@ cg.conv(np.ones((2, 16, 20, 20)), np.ones((16, 16, 3, 3)), algorithm="implicit_g
 
 
 @cache
-def text(level, element, name, tile):
-    return KERNELS[name][0](TARGETS[level].lanes(element), tile)
+def text(level, element, generator, shape):
+    return generator.write(TARGETS[level].lanes(element), shape)
 
 
 def name_of(code):
-    level, element, name, tile = code
-    return f"{name}-{tile.height}x{tile.vectors}-{element}-{level}"
+    level, element, generator, tile = code
+    return f"{generator.name}-{tile.height}x{tile.vectors}-{element}-{level}"
 
 
 @pytest.mark.parametrize("code", CODES, ids=name_of)
 def test_no_micro_kernel_spills_and_no_code_calls_out(code):
-    level, _, name, tile = code
+    level, _, generator, tile = code
     module, where = text(*code), TARGETS[level]
     needed = undefined_symbols(compiler.compile_text(module, where))
     assert needed <= {"_GLOBAL_OFFSET_TABLE_"}  # x86: made by whoever links it
     micro = [
         loop for loop in innermost_loops(compiler.assembly(module, where)) if products(loop) > 1
     ]
-    if name == "pack_weights":
+    if generator is PACK_WEIGHTS:
         assert not micro
         return
     assert max(map(products, micro)) == tile.height * tile.vectors

@@ -1,1 +1,1 @@
-"""The kernels of implicit GEMM: each is a function that writes the IR of one."""
+"""The kernels, each a function that writes the IR of one."""

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
+from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.frame import BLOCKS, SOURCE, split, start
 from convgrad.cpu.kernels.packing import copy_block
-from convgrad.cpu.tiling import Tile
+from convgrad.cpu.tiling import Tile, tallest_tiles
 
-CORRELATE = (
+FIELDS = (
     *SOURCE, *BLOCKS, "w", "y", "taps", "bias", "C", "K", "yn", "yo", "yz", "yh", "yw",
     "tall", "low", "shares", "xg", "wg", "yg", "bg", "accumulate", "scale",
 )  # fmt: skip
-POINTWISE = (
+POINTWISE_FIELDS = (
     "x", "w", "y", "bias", "N", "C", "P", "chunk", "chunks", "xn", "xc", "yn", "yo",
     "tall", "low", "shares", "xg", "wg", "yg", "bg", "accumulate", "scale",
 )  # fmt: skip
@@ -54,7 +55,7 @@ def correlate(lanes: Lanes, tile: Tile) -> str:
 
     A part is one block of one group, for a share of the panels.
     """
-    k, a = start("correlate", lanes, CORRELATE)
+    k, a = start("correlate", lanes, FIELDS)
     _, part, scratch = k.parameters
     width = tile.vectors * lanes.count
     group, ib, iz, ir, share = split(part, a["nn"], a["nz"], a["nr"], a["shares"])
@@ -97,7 +98,7 @@ def pointwise(lanes: Lanes, tile: Tile) -> str:
     The cells are copied into panels of a tile's width, one behind the other. A part is a chunk of
     one sample's cells, of one group, for a share of the panels of weights.
     """
-    k, a = start("pointwise", lanes, POINTWISE)
+    k, a = start("pointwise", lanes, POINTWISE_FIELDS)
     width = tile.vectors * lanes.count
     group, n, chunk, share = split(k.parameters[1], a["N"], a["chunks"], a["shares"])
     first = chunk * a["chunk"]
@@ -194,3 +195,7 @@ class Out:
         value = k.fma(value, self.scale, bias)
         old = at.vector(0, k.mask_where(self.adds, mask))
         at.store(value + old, 0, mask)
+
+
+CORRELATE = Generator("correlate", correlate, FIELDS, tallest_tiles)
+POINTWISE = Generator("pointwise", pointwise, POINTWISE_FIELDS, tallest_tiles)

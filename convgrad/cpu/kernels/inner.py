@@ -1,11 +1,12 @@
 """Weight gradient of few channels: inner products along the cells."""
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
+from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.frame import BLOCKS, SOURCE, split, start
 from convgrad.cpu.kernels.packing import Rows, clear_behind, copy_block, copy_row
-from convgrad.cpu.tiling import Tile
+from convgrad.cpu.tiling import Tile, inner_tiles
 
-INNER = (
+FIELDS = (
     *SOURCE, *BLOCKS, "dy", "dw", "taps", "C", "O", "K", "yn", "yo", "yz", "yh", "yw",
     "cshares", "oshares", "pieces", "xg", "yg", "dwg", "dws",
 )  # fmt: skip
@@ -17,7 +18,7 @@ def inner(lanes: Lanes, tile: Tile) -> str:
     A tile is `height` rows of dy by `vectors` pairs (c,τ). A part is a share of the input channels
     and one of the output channels, of one group, over one piece of the blocks.
     """
-    k, a = start("inner", lanes, INNER)
+    k, a = start("inner", lanes, FIELDS)
     _, part, scratch = k.parameters
     group, piece, cshare, oshare = split(part, a["pieces"], a["cshares"], a["oshares"])
     c0, c1 = (a["C"] * (cshare + i) // a["cshares"] for i in (0, 1))
@@ -119,3 +120,6 @@ def copy_gradient(
             last = k.select((z < planes) & (r < lines), a["OW"], none)
             copy_row(k, row, source, Rows(none, last, a["yw"], none, a["Wq"]))
         clear_behind(k, a, own, samples)
+
+
+INNER = Generator("inner", inner, FIELDS, inner_tiles)

@@ -1,12 +1,13 @@
 """Weight gradient of many channels: outer products of panels that are transposed when copied."""
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
+from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.correlate import product_step
 from convgrad.cpu.kernels.frame import BLOCKS, SOURCE, split, start
 from convgrad.cpu.kernels.packing import Rows, columns, source_row, transpose_row
-from convgrad.cpu.tiling import Tile
+from convgrad.cpu.tiling import Tile, tallest_tiles
 
-OUTER = (
+FIELDS = (
     *SOURCE, *BLOCKS, "dy", "dw", "taps", "C", "O", "K", "yn", "yo", "yz", "yh", "yw",
     "cpanels", "opanels", "cshares", "oshares", "pieces", "xg", "yg", "dwg", "dws",
 )  # fmt: skip
@@ -18,7 +19,7 @@ def outer(lanes: Lanes, tile: Tile) -> str:
     A part is a share of the input channels' panels and one of the output channels', of one group,
     over one split of the blocks.
     """
-    k, a = start("outer", lanes, OUTER)
+    k, a = start("outer", lanes, FIELDS)
     _, part, scratch = k.parameters
     height, width = tile.height, tile.vectors * lanes.count
     group, piece, cshare, oshare = split(part, a["pieces"], a["cshares"], a["oshares"])
@@ -124,3 +125,6 @@ def write_weights(
             with k.loop((a["O"] - po * width).minimum(width)) as (j, _), k.loop(rows) as (i, _):
                 place = ((po * width + j) * a["C"] + p * height + i) * a["K"] + t
                 dw.store(tile_at.load(i * width + j), place)
+
+
+OUTER = Generator("outer", outer, FIELDS, tallest_tiles)

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
+from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.frame import split, start
-from convgrad.cpu.tiling import Tile
+from convgrad.cpu.tiling import Tile, tallest_tiles
 
-PACK = ("w", "to", "taps", "R", "K", "so", "sr", "tall", "low", "wg", "tog")
+FIELDS = ("w", "to", "taps", "R", "K", "so", "sr", "tall", "low", "wg", "tog")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Rows:
 
 def pack_weights(lanes: Lanes, tile: Tile) -> str:
     """to[panel][r][τ][row] = w[row·so + r·sr + taps[τ]]; a part is one panel of one group."""
-    k, a = start("pack_weights", lanes, PACK)
+    k, a = start("pack_weights", lanes, FIELDS)
     group, panel = split(k.parameters[1], a["tall"] + a["low"])
     w, to = a["w"].at(group * a["wg"]), a["to"].at(group * a["tog"])
     for height in {tile.height, tile.height - 1} - {0}:
@@ -137,3 +138,6 @@ def clear_behind(k: Kernel, a: dict[str, Value], plane: Value, samples: Value) -
     behind, lanes = samples * a["Dq"] * a["Hq"] * a["Wq"], k.lanes.count
     with k.loop(a["cells"], start=behind, step=lanes) as (i, _):
         plane.store(k.zero(), i, k.lanes_below(a["cells"] - i))
+
+
+PACK_WEIGHTS = Generator("pack_weights", pack_weights, FIELDS, tallest_tiles)

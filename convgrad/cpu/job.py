@@ -1,0 +1,58 @@
+"""Generated kernels, and jobs: a kernel with its arguments and its parts."""
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from convgrad.cpu.jit import compiler, threads
+
+
+@dataclass(frozen=True)
+class Generator:
+    """How a kernel is made: write(lanes, shape) gives the IR of a function called `name`.
+
+    shape: what is compiled in beside the element type (a register tile, taps, …), hashable.
+    fields: the names of the 64-bit words that it reads as its arguments, in order; see
+        `kernels.frame` for what the usual names mean.
+    shapes(level): every shape that it may be made in for an instruction set.
+    """
+
+    name: str
+    write: Callable[..., str]
+    fields: tuple[str, ...]
+    shapes: Callable[[str], Iterable[Hashable]]
+
+
+@cache
+def kernel(generator: Generator, element: str, shape: Hashable) -> int:
+    """The address of a generated kernel, made when it is first needed."""
+    text = generator.write(compiler.target().lanes(element), shape)
+    (address,) = compiler.functions(text, (generator.name,))
+    return address
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A kernel with its arguments, and how many parts it has; tables are kept for their memory."""
+
+    generator: Generator
+    element: str
+    shape: Hashable
+    values: dict[str, int]
+    parts: int
+    threaded: bool
+    tables: tuple[np.ndarray, ...] = ()
+
+    def run(self, scale: float = 1.0, **arrays: np.ndarray | int) -> None:
+        """Fill in the addresses of the arrays (or numbers as they are), and run all parts."""
+        fields = self.generator.fields
+        words = dict(self.values)
+        for name, value in arrays.items():
+            words[name] = value if isinstance(value, int) else value.ctypes.data
+        args = np.array([words.get(field, 0) for field in fields], np.int64)
+        if "scale" in fields:
+            args.view(np.float64)[fields.index("scale")] = scale
+        function = kernel(self.generator, self.element, self.shape)
+        threads.run(function, args.ctypes.data, self.parts, self.threaded)
