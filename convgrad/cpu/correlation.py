@@ -22,6 +22,10 @@ class Tap:
     phase: int
     shift: int
 
+    def offset(self, axis: "Axis") -> int:
+        """The source cell of result t = 0, counted from the source's first cell."""
+        return self.phase + axis.stride * self.shift - axis.pad
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -73,6 +77,12 @@ def input_grad_axes(g: Geometry) -> list[Axes]:
             residues.append(Axis(out, -(-(n - rho) // s), 1, -least, 1, taps, rho, s))
         each.append(residues)
     return list(product(*each))
+
+
+def line_axes(cells: int) -> Axes:
+    """The correlation of a 1×1 map whose cells lie in one run."""
+    one, tap = Axis(1, 1, 1, 0, 1, (Tap(0, 0, 0),)), Tap(0, 0, 0)
+    return one, one, Axis(cells, cells, 1, 0, 1, (tap,))
 
 
 def _phase(offset: int, stride: int) -> tuple[int, int]:

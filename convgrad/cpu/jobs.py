@@ -1,20 +1,21 @@
 """A problem as jobs: a kernel, its arguments, and how many parts it has."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
 import numpy as np
 
 from convgrad.algorithm import Problem
-from convgrad.cpu.correlation import Axes, forward_axes, input_grad_axes
+from convgrad.cpu.correlation import Axes, forward_axes, input_grad_axes, line_axes
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.job import Generator, Job
 from convgrad.cpu.kernels.correlate import CORRELATE, POINTWISE
 from convgrad.cpu.kernels.inner import INNER
+from convgrad.cpu.kernels.multiply import MULTIPLY
 from convgrad.cpu.kernels.outer import OUTER
-from convgrad.cpu.kernels.packing import PACK_WEIGHTS
-from convgrad.cpu.shares import weight_split
+from convgrad.cpu.kernels.packing import BY_ROW, BY_SUM, BY_TAP, PACK_WEIGHTS, SCATTERED
+from convgrad.cpu.shares import Split, weight_split
 from convgrad.cpu.tiling import (
     BLOCK,
     CHUNK,
@@ -32,6 +33,8 @@ from convgrad.cpu.tiling import (
 )
 
 Strides = tuple[int, ...]
+DEPTH = 512  # products in a row of a tile before its sums are put down
+PANELS = 192 << 10  # bytes of packed cells that a thread keeps beside a panel of weights
 SMALL = 100_000  # multiply-adds below which a second thread costs more than it does
 
 
@@ -46,6 +49,8 @@ class Correlation:
     correlate: Job
     weights: int
     offset: int
+    cb: int = 0
+    skips: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,26 +87,96 @@ def correlations(
     g = problem.geometry
     role = roles(problem, source, w, out)
     if _is_pointwise(problem, source, out):
-        (axes,) = [forward_axes(g)] if problem.direction == "forward" else input_grad_axes(g)
-        return (_correlation(problem, axes, role, _pointwise(problem, role)),)
+        every = [forward_axes(g)] if problem.direction == "forward" else input_grad_axes(g)
+        role2 = replace(role, source=(*role.source[:2], 0, 0, 1), out=(*role.out[:2], 0, 0, 1))
+        job = _multiplied(problem, line_axes(g.positions), role2)
+        return (_correlation(problem, every[0], role, job.correlate, job.cb, False),)
     every = input_grad_axes(g) if problem.direction == "input_grad" else [forward_axes(g)]
+    if role.rows >= 8 and role.sums * g.taps >= 16:
+        return tuple(_multiplied(problem, axes, role) for axes in every)
     return tuple(_correlation(problem, axes, role, _blocked(problem, axes, role)) for axes in every)
 
 
-def _correlation(problem: Problem, axes: Axes, role: Roles, correlate_job: Job) -> Correlation:
+def _multiplied(problem: Problem, axes: Axes, role: Roles) -> Correlation:
+    """The kernel that packs panels of cells."""
     g, item = problem.geometry, problem.dtype.itemsize
     tile, cut = _tile(role.rows)
-    taps, strides = _taps(axes), role.weights[2:]
-    places = [sum(k * s for k, s in zip(tap[3 - g.rank :], strides, strict=True)) for tap in taps]
-    table = np.array(places, np.int64)
-    size = role.rows * role.sums * len(taps)
-    pack = _job(
-        PACK_WEIGHTS, tile, problem, g.groups * cut.count, (table,),
-        taps=table.ctypes.data, R=role.sums, K=len(taps), so=role.weights[0], sr=role.weights[1],
-        tall=cut.tall, low=cut.low, wg=role.weight_group, tog=size,
+    width = tile.vectors * compiler.target().lanes(ELEMENTS[problem.dtype.name]).count
+    table = _shifts(axes)
+    shifts = table
+    taps = max(1, len(shifts))
+    positions = prod(axis.size for axis in axes)
+    together = positions < 16 * width
+    skips = not together and any(
+        len(a.taps) > 1 and 8 * max(abs(t.offset(a)) for t in a.taps) > a.size for a in axes
+    )
+    samples, units = (g.batch, 1) if together else (1, g.batch)
+    unit = samples * positions
+    cb = max(1, min(role.sums, -(-role.sums // max(1, round(role.sums * taps / DEPTH)))))
+    panels_ = -(-unit // width)
+    nb = max(1, min(64, PANELS // (cb * taps * width * item), panels_))
+    nb = max(1, min(nb, -(-panels_ * units * g.groups // 16)))
+    nb = -(-panels_ // -(-panels_ // nb))
+    blocks = -(-panels_ // nb)
+    shares = min(cut.count, -(-PARTS // max(1, blocks * units * g.groups)))
+    yn, yo, *spatial = role.out
+    yz, yh, yw = (s * axis.every for s, axis in zip(spatial, axes, strict=True))
+    deep, high, wide = axes
+    flat = yw == 1 and (high.size == 1 or yh == wide.size) and (
+        deep.size == 1 or yz == wide.size * high.size)
+    xn, xc, xz, xh, xw = role.source
+    job = _job(
+        MULTIPLY, tile, problem, g.groups * units * blocks * shares, (table,),
+        taps=table.ctypes.data, C=role.sums, K=len(shifts), xn=xn, xc=xc, xz=xz, xh=xh, xw=xw,
+        D=deep.source, H=high.source, W=wide.source, sz=deep.stride, sh=high.stride, sw=wide.stride,
+        OZ=deep.size, OH=high.size, OW=wide.size, yn=yn, yo=yo, yz=yz, yh=yh, yw=yw,
+        units=units, unit=unit, samples=samples, nb=nb, blocks=blocks, cb=cb, rows=role.rows,
+        flat=int(flat), skips=int(skips), tall=cut.tall, low=cut.low, shares=shares,
+        xg=role.sums * xc, wg=role.rows * role.sums * len(shifts), yg=role.rows * yo, bg=role.rows,
     )  # fmt: skip
+    return replace(_correlation(problem, axes, role, job, cb, skips), cb=cb, skips=skips)
+
+
+def _correlation(
+    problem: Problem, axes: Axes, role: Roles, correlate_job: Job, block: int | None = None,
+    by_tap: bool = False,
+) -> Correlation:
+    """block: summed channels in a block, which has taps outside; None: one block, taps inside."""
+    g, item = problem.geometry, problem.dtype.itemsize
+    tile, cut = _tile(role.rows)
+    places = [
+        sum(k * s for k, s in zip(tap[3 - g.rank :], role.weights[2:], strict=True))
+        for tap in _taps(axes)
+    ]
+    table = np.array(places, np.int64)
+    size = role.rows * role.sums * len(places)
+    pack = _job(
+        PACK_WEIGHTS, tile, problem, g.groups * cut.count, (table,), tog=size, rows=role.rows,
+        taps=table.ctypes.data, R=role.sums, K=len(places), so=role.weights[0], sr=role.weights[1],
+        tall=cut.tall, low=cut.low, wg=role.weight_group, cb=block or role.sums, order=int(by_tap),
+    )  # fmt: skip
+    pack = _vectorised(pack, places, not by_tap or len(places) == 1)
     offset = sum(axis.first * s for axis, s in zip(axes, role.out[2:], strict=True)) * item
     return Correlation(pack, correlate_job, g.groups * size, offset)
+
+
+def _vectorised(pack: Job, places: list[int], taps_inside: bool) -> Job:
+    """The same packing, along an axis of the weights that is contiguous where there is one."""
+    values = pack.values
+    if values["sr"] == len(places) and places == list(range(len(places))) and taps_inside:
+        merged = {"R": values["R"] * len(places), "K": 1, "sr": 1, "cb": values["cb"] * len(places)}
+        return replace(pack, values=values | merged | {"form": BY_SUM})
+    if values["so"] == 1:
+        return replace(pack, values=values | {"form": BY_ROW})
+    if values["sr"] == 1:
+        return replace(pack, values=values | {"form": BY_SUM})
+    step = min(values["so"], values["sr"])  # of the whole kernel, where its axes are contiguous
+    if places and max(places) < step <= 4 * len(places) and min(places) >= 0:
+        where = np.full(-(-step // 16) * 16, -1, np.int64)
+        where[places] = range(len(places))
+        given = {"form": BY_TAP, "span": max(places) + 1, "where": where.ctypes.data}
+        return replace(pack, values=values | given, tables=(*pack.tables, where))
+    return replace(pack, values=values | {"form": SCATTERED})
 
 
 def _blocked(problem: Problem, axes: Axes, role: Roles) -> Job:
@@ -129,7 +204,7 @@ def _is_pointwise(problem: Problem, source: Strides, out: Strides) -> bool:
     g, item = problem.geometry, problem.dtype.itemsize
     same = g.taps == 1 and g.positions == prod(g.in_size) and not any(map(any, g.pads))
     flat = _is_run(g.in_size, source, item) and _is_run(g.in_size, out, item)
-    return same and g.positions >= CHUNK and flat
+    return same and flat
 
 
 def _pointwise(problem: Problem, role: Roles) -> Job:
@@ -153,21 +228,54 @@ def _pointwise(problem: Problem, role: Roles) -> Job:
 def weight_job(problem: Problem, x: Strides, dy: Strides) -> Job:
     """The job of a weight gradient, for arrays with these strides in bytes."""
     g, item = problem.geometry, problem.dtype.itemsize
-    axes, split = forward_axes(g), weight_split(problem)
+    axes, xs, ys = forward_axes(g), _strides(x, item), _strides(dy, item)
+    if _is_pointwise(problem, x, dy):
+        axes, xs, ys = line_axes(g.positions), (*xs[:2], 0, 0, 1), (*ys[:2], 0, 0, 1)
+    split = weight_split(problem, axes)
+    if split.kernel == "outer":
+        return _outer(problem, axes, split, xs, ys)
     offsets = np.array(tap_offsets(axes, split.area, split.area.pitch(item)), np.int64)
-    xs, ys = _strides(x, item), _strides(dy, item)
     size = g.group_out * g.group_in * g.taps
     return _job(
-        OUTER if split.kernel == "outer" else INNER, split.tile, problem,
-        g.groups * split.pieces * split.cshares * split.oshares,
+        INNER, split.tile, problem, g.groups * split.pieces * split.cshares * split.oshares,
         (offsets,), **_source(axes, xs), **_area(axes, split.area, g.batch, item),
         **counts(axes, split.area, g.batch),
         taps=offsets.ctypes.data, C=g.group_in, O=g.group_out, K=g.taps,
         yn=ys[0], yo=ys[1], yz=ys[2], yh=ys[3], yw=ys[4],
-        cpanels=split.cpanels, opanels=split.opanels, cshares=split.cshares,
-        oshares=split.oshares, pieces=split.pieces,
+        cshares=split.cshares, oshares=split.oshares, pieces=split.pieces,
         xg=g.group_in * xs[1], yg=g.group_out * ys[1], dwg=size, dws=g.groups * size,
     )  # fmt: skip
+
+
+def _outer(problem: Problem, axes: Axes, split: Split, xs: Strides, ys: Strides) -> Job:
+    g, area = problem.geometry, split.area
+    table = _shifts(axes)
+    deep, high, wide = axes
+    size = g.group_out * g.group_in * g.taps
+    return _job(
+        OUTER, split.tile, problem, g.groups * split.pieces * split.cshares * split.oshares,
+        (table,), taps=table.ctypes.data, C=g.group_in, O=g.group_out, K=g.taps,
+        xn=xs[0], xc=xs[1], xz=xs[2], xh=xs[3], xw=xs[4],
+        D=deep.source, H=high.source, W=wide.source, sz=deep.stride, sh=high.stride, sw=wide.stride,
+        OZ=deep.size, OH=high.size, OW=wide.size,
+        yn=ys[0], yo=ys[1], yz=ys[2], yh=ys[3], yw=ys[4],
+        N=g.batch, NB=area.samples, BZ=area.planes, BR=area.rows, BC=area.columns,
+        **area.counts(axes, g.batch), tall=split.cut.tall, low=split.cut.low, opanels=split.opanels,
+        cshares=split.cshares, oshares=split.oshares, pieces=split.pieces,
+        xg=g.group_in * xs[1], yg=g.group_out * ys[1], dwg=size, dws=g.groups * size,
+    )  # fmt: skip
+
+
+def _shifts(axes: Axes) -> np.ndarray:
+    """For each tap where result 0 meets the source, on three axes."""
+    deep, high, wide = axes
+    return np.array(
+        [
+            (z.offset(deep), r.offset(high), c.offset(wide))
+            for z in deep.taps for r in high.taps for c in wide.taps
+        ],
+        np.int64,
+    ).reshape(-1, 3)  # fmt: skip
 
 
 def _tile(rows: int) -> tuple[Tile, Panels]:

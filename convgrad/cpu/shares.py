@@ -8,7 +8,7 @@ from functools import lru_cache
 from math import prod
 
 from convgrad.algorithm import Problem
-from convgrad.cpu.correlation import forward_axes
+from convgrad.cpu.correlation import Axes, forward_axes
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.tiling import (
     ELEMENTS,
@@ -16,15 +16,19 @@ from convgrad.cpu.tiling import (
     INNER_TILES,
     PARTS,
     Block,
+    Box,
+    Panels,
     Tile,
     block,
+    cells_block,
     counts,
     panels,
     vectors_for,
 )
 
 CHANNELS = 64  # input channels of one share of an inner product
-ACCUMULATORS = 256 << 10  # bytes of tiles that one part of an outer product keeps
+ACCUMULATORS = 2 << 20  # bytes of tiles that one part of an outer product keeps
+PIECES = 2 << 20  # bytes that the pieces of a sum may take, all together
 
 
 @dataclass(frozen=True)
@@ -33,59 +37,64 @@ class Split:
 
     kernel: str
     tile: Tile
-    area: Block
+    area: Block | Box
     cshares: int
     oshares: int
     pieces: int
     scratch: int
-    cpanels: int = 0
+    cut: Panels | None = None
     opanels: int = 0
 
 
 @lru_cache(maxsize=1024)
-def weight_split(problem: Problem) -> Split:
+def weight_split(problem: Problem, axes: Axes | None = None) -> Split:
     """Outer products where both sides have channels to fill a tile with, otherwise inner ones."""
     g = problem.geometry
     lanes = compiler.target().lanes(ELEMENTS[problem.dtype.name]).count
     many = g.group_in >= 8 and g.group_out >= lanes
-    return _outer_split(problem) if many else _inner_split(problem)
+    axes = axes or forward_axes(g)
+    return _outer_split(problem, axes) if many else _inner_split(problem, axes)
 
 
-def _outer_split(problem: Problem) -> Split:
-    """Panels of both operands in the second cache, and the tiles of one part beside them."""
-    g, item, axes = problem.geometry, problem.dtype.itemsize, forward_axes(problem.geometry)
+def _outer_split(problem: Problem, axes: Axes) -> Split:
+    """Panels of dy in the second cache; the tiles of a part pass by it once for each block."""
+    g, item = problem.geometry, problem.dtype.itemsize
     where = compiler.target()
     lanes = where.lanes(ELEMENTS[problem.dtype.name]).count
-    vectors = vectors_for(g.group_in, where.level)
-    vectors = min(vectors, -(-g.group_out // lanes))
+    vectors = min(vectors_for(g.group_in, where.level), -(-g.group_out // lanes))
     heights = HEIGHTS[where.level]
     most = heights.get(vectors) or max(m for v, m in heights.items() if v >= vectors)
-    height = panels(g.group_in, most).height
-    tile = Tile(height, vectors)
+    cut = panels(g.group_in, most)
+    tile = Tile(cut.height, vectors)
     width = vectors * lanes
-    cpanels, opanels = -(-g.group_in // height), -(-g.group_out // width)
-    sums = g.taps * height * width * item
-    cshares = min(cpanels, -(-cpanels * opanels * sums // ACCUMULATORS))
-    own_c = -(-cpanels // cshares)
-    oshares = min(opanels, -(-own_c * opanels * sums // ACCUMULATORS))
-    while g.groups * cshares * oshares < PARTS and (cshares < cpanels or oshares < opanels):
-        if opanels > oshares and (oshares <= cshares or cshares == cpanels):
+    opanels = -(-g.group_out // width)
+    sums = g.taps * tile.height * width * item
+    cshares = oshares = 1
+
+    def own(count: int, shares: int) -> int:
+        return -(-count // shares)
+
+    whole = g.groups * g.group_out * g.group_in * g.taps * item
+    pieces = max(1, min(PARTS // g.groups, PIECES // whole))
+    while (
+        own(cut.count, cshares) * own(opanels, oshares) * sums > ACCUMULATORS
+        or g.groups * cshares * oshares * pieces < PARTS
+    ) and (cshares < cut.count or oshares < opanels):
+        if oshares < opanels:
             oshares += 1
         else:
             cshares += 1
-    own_c, own_o = -(-cpanels // cshares), -(-opanels // oshares)
-    phases = prod(a.phases for a in axes)
-    cell = (own_c * height * phases + own_o * width) * item
-    area = block(axes, g.batch, cell)
-    blocks = prod(counts(axes, area, g.batch).values())
-    pieces = max(1, min(blocks, PARTS // (g.groups * cshares * oshares)))
-    scratch = own_c * own_o * sums + area.pitch(item) * cell + 4 * width * item + 256
-    return Split("outer", tile, area, cshares, oshares, pieces, scratch, cpanels, opanels)
+    own_o = own(opanels, oshares)
+    area = cells_block(axes, g.batch, own_o * width * item)
+    blocks = prod(area.counts(axes, g.batch).values())
+    pieces = max(1, min(blocks, pieces))
+    scratch = own(cut.count, cshares) * own_o * sums + (area.cells + 2 * lanes) * own_o * width * item + 512
+    return Split("outer", tile, area, cshares, oshares, pieces, scratch, cut, opanels)
 
 
-def _inner_split(problem: Problem) -> Split:
+def _inner_split(problem: Problem, axes: Axes) -> Split:
     """Rows of both operands in the second cache; shares small enough for parts to go round."""
-    g, item, axes = problem.geometry, problem.dtype.itemsize, forward_axes(problem.geometry)
+    g, item = problem.geometry, problem.dtype.itemsize
     phases = prod(a.phases for a in axes)
     cshares, oshares = -(-g.group_in * phases // CHANNELS), -(-g.group_out // (2 * CHANNELS))
     cshares = min(cshares, g.group_in)

@@ -7,6 +7,7 @@ from convgrad.cpu.correlation import Axes
 ELEMENTS = {"float32": "float", "float64": "double"}
 REGISTER = 64  # bytes of the widest register
 CHUNK = 192  # cells of a 1×1 map: whole tiles of two, four or six registers
+CELLS = 512  # cells of a block of a weight gradient
 PARTS = 8  # a job is cut into at least this many parts where it can be
 BLOCK = 640 << 10  # bytes of source that a thread keeps beside the weights in its second cache
 # vectors in a tile's row → the most rows that leave registers for the operands: AVX multiplies by
@@ -87,6 +88,39 @@ class Block:
     def pitch(self, item: int) -> int:
         """Cells between two phases or channels of the copy, with room for a register's excess."""
         return spread(self.cells + REGISTER // item, item)
+
+
+@dataclass(frozen=True)
+class Box:
+    """How many samples, planes, rows and columns of the result are worked on at once."""
+
+    samples: int
+    planes: int
+    rows: int
+    columns: int
+
+    @property
+    def cells(self) -> int:
+        return self.samples * self.planes * self.rows * self.columns
+
+    def counts(self, axes: Axes, batch: int) -> dict[str, int]:
+        """Boxes along samples, planes, rows and columns."""
+        deep, high, wide = (axis.size for axis in axes)
+        return {
+            "nn": -(-batch // self.samples), "nz": -(-deep // self.planes),
+            "nr": -(-high // self.rows), "nc": -(-wide // self.columns),
+        }  # fmt: skip
+
+
+def cells_block(axes: Axes, batch: int, cell_bytes: int) -> Box:
+    """A box of about CELLS cells, fewer where their bytes exceed half a block: columns first."""
+    deep, high, wide = (axis.size for axis in axes)
+    most = max(16, min(CELLS, BLOCK // 2 // cell_bytes))
+    columns = evenly(wide, min(wide, most))
+    rows = evenly(high, max(1, min(high, most // columns)))
+    planes = evenly(deep, max(1, min(deep, most // (columns * rows))))
+    few = max(1, min(batch, most // (columns * rows * planes)))
+    return Box(evenly(max(1, batch), few), planes, rows, columns)
 
 
 def spread(cells: int, item: int) -> int:

@@ -31,6 +31,11 @@ class Lanes:
     def mangled(self) -> str:
         return f"v{self.count}f{8 * BYTES[self.element]}"
 
+    @property
+    def bytes(self) -> int:
+        """Of one element."""
+        return BYTES[self.element]
+
 
 @dataclass(frozen=True, eq=False)
 class Value:
@@ -140,10 +145,26 @@ class Value:
             place, self.kernel.constant("i32", align), mask, self.kernel.zero(),
         )  # fmt: skip
 
+    def gather(self, step: "Operand", mask: "Value") -> "Value":
+        """A register of elements `step` apart; zero where the mask is off (and nothing is read)."""
+        kernel, lanes = self.kernel, self.kernel.lanes
+        kind = f"<{lanes.count} x i64>"
+        iota = ", ".join(f"i64 {lane}" for lane in range(lanes.count))
+        steps = kernel.splat(kernel.value(step, "i64"))
+        places = kernel.emit(kind, f"mul {kind} {steps.text}, <{iota}>")
+        many = f"<{lanes.count} x ptr>"
+        addresses = kernel.emit(
+            many, f"getelementptr {lanes.element}, ptr {self.text}, {kind} {places.text}"
+        )
+        return kernel.call(
+            f"llvm.masked.gather.{lanes.mangled}.v{lanes.count}p0", lanes.type,
+            addresses, kernel.constant("i32", lanes.bytes), mask, kernel.zero(),
+        )  # fmt: skip
+
     def store(self, value: "Value", offset: "Operand" = 0, mask: "Value | None" = None) -> None:
         """Write an element or a register; only lanes where the mask is on."""
         kernel, lanes = self.kernel, self.kernel.lanes
-        element = lanes.element if value.type == lanes.type else value.type
+        element = lanes.element if value.type.startswith("<") else value.type
         place = self.at(offset, element)
         if mask is None:
             kernel.write(
@@ -253,6 +274,17 @@ class Kernel:
         below = self.emit(f"<{count} x i1>", f"icmp ult <{count} x i32> {iota}, {high.text}")
         return above & below
 
+    def steps_within(self, step: Value, first: Value, last: Value) -> Value:
+        """A mask: lane l is on where first ≤ step·l < last."""
+        count = self.lanes.count
+        kind = f"<{count} x i64>"
+        iota = "<" + ", ".join(f"i64 {lane}" for lane in range(count)) + ">"
+        places = self.emit(kind, f"mul {kind} {self.splat(step).text}, {iota}")
+        low, high = self.splat(first), self.splat(last)
+        above = self.emit(f"<{count} x i1>", f"icmp sge {kind} {places.text}, {low.text}")
+        below = self.emit(f"<{count} x i1>", f"icmp slt {kind} {places.text}, {high.text}")
+        return above & below
+
     def shuffle(self, a: Value, b: Value, lanes: Sequence[int]) -> Value:
         """Lanes picked from a and b, counted through both."""
         picks = ", ".join(f"i32 {lane}" for lane in lanes)
@@ -264,7 +296,11 @@ class Kernel:
 
     def transpose(self, rows: Sequence[Value]) -> list[Value]:
         """As many registers as lanes: lane j of result i is lane i of row j."""
-        count, rows, half = self.lanes.count, list(rows), 1
+        count, rows = self.lanes.count, list(rows)
+        block = min(count, 16 // self.lanes.bytes)  # lanes of 128 bits, within which a shuffle is quick
+        if block == 4:
+            rows = [v for i in range(0, count, 4) for v in self._transpose_blocks(rows[i : i + 4])]
+        half = 1 if block < 4 else 4
         while half < count:
             low = [lane if not lane & half else lane - half + count for lane in range(count)]
             high = [lane + half if not lane & half else lane + count for lane in range(count)]
@@ -274,6 +310,28 @@ class Kernel:
                     rows[i], rows[i + half] = self.shuffle(a, b, low), self.shuffle(a, b, high)
             half *= 2
         return rows
+
+    def _transpose_blocks(self, rows: Sequence[Value]) -> list[Value]:
+        """Four rows, each block of four lanes transposed by itself: pairs of lanes, then halves."""
+        count = self.lanes.count
+        starts = range(0, count, 4)
+        low = [lane for i in starts for lane in (i, i + count, i + 1, i + 1 + count)]
+        high = [lane + 2 for lane in low]
+        left = [lane for i in starts for lane in (i, i + 1, i + count, i + 1 + count)]
+        right = [lane + 2 for lane in left]
+        a, b, c, d = rows
+        ab, cd = self.shuffle(a, b, low), self.shuffle(c, d, low)
+        ab2, cd2 = self.shuffle(a, b, high), self.shuffle(c, d, high)
+        return [
+            self.shuffle(ab, cd, left), self.shuffle(ab, cd, right),
+            self.shuffle(ab2, cd2, left), self.shuffle(ab2, cd2, right),
+        ]  # fmt: skip
+
+    def some(self, vector: Value, number: int) -> Value:
+        """The first `number` lanes, to store that many elements and no more."""
+        if number == self.lanes.count:
+            return vector
+        return self.shuffle(vector, vector, range(number))
 
     def sums(self, registers: Sequence[Value]) -> Value:
         """One register whose lane i is the sum of the lanes of registers[i], halves added first."""

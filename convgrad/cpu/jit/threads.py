@@ -13,6 +13,7 @@ import ctypes
 import operator
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from threading import Lock, Thread, local
 from typing import Any, SupportsIndex
@@ -23,7 +24,7 @@ from convgrad.cpu.jit import compiler
 from convgrad.errors import SettingError
 
 SCRATCH = 4 << 20  # bytes that each thread works in
-SPINS = 400  # looks before a thread goes to sleep: some ten microseconds
+SPINS = 400
 # Places in the pool's state, in words of 8 bytes; the mutex and each condition have 128 bytes.
 WORDS = {
     "GENERATION": 0, "OPEN": 1, "ACTIVE": 2, "NEXT": 3, "PARTS": 4, "FUNCTION": 5,
@@ -167,8 +168,8 @@ begin:
   store i64 0, ptr %at.next
   store i64 1, ptr %at.open
   %old = atomicrmw add ptr %at.generation, i64 1 seq_cst
-  call i32 %wake(ptr %work)
   call i32 %unlock(ptr %mutex)
+  call i32 %wake(ptr %work)
   call void @take(ptr %state, ptr %scratch)
   call i32 %lock(ptr %mutex)
   store i64 0, ptr %at.open
@@ -259,6 +260,7 @@ class Pool:
         self.posix.pthread_cond_init(self._place("WORK"), None)
         self.posix.pthread_cond_init(self._place("DONE"), None)
         self.scratch = [Scratch() for _ in range(workers + 1)]
+        self.caller = -1  # the processor that the last job was given from
         self.worker, self.submit, self.halt, _ = _generated()
         self.threads = [
             Thread(target=self._work, args=(own,), daemon=True) for own in self.scratch[1:]
@@ -268,11 +270,29 @@ class Pool:
 
     def run(self, function: int, arguments: int, parts: int) -> bool:
         """Whether the job was done; if not, the pool has another one."""
+        self._make_way()
         done = self.submit(
             self.state.ctypes.data, function, arguments, parts, self.scratch[0].address,
             *self.waiting,
         )  # fmt: skip
         return done == 1
+
+    def _make_way(self) -> None:
+        """Keep the threads off the caller's processor, where Linux likes to wake them.
+
+        They would wait there until the caller has done their work, while others lie idle.
+        """
+        if not hasattr(os, "sched_setaffinity"):
+            return
+        here = self.posix.sched_getcpu()
+        if here == self.caller:
+            return
+        self.caller = here
+        others = os.sched_getaffinity(0) - {here}
+        for thread in self.threads:
+            if others and thread.native_id is not None:
+                with suppress(OSError):  # the thread has ended, or may not be moved
+                    os.sched_setaffinity(thread.native_id, others)
 
     def stop(self) -> None:
         """Let the threads end when they have no job, and wait until they have."""

@@ -13,7 +13,7 @@ counted in elements. SOURCE describes the array that is copied, BLOCKS the block
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 
-POINTERS = ("x", "w", "y", "dy", "dw", "to", "taps", "bias")
+POINTERS = ("x", "w", "y", "dy", "dw", "to", "taps", "where", "bias")
 SOURCE = (
     "x", "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "sz", "sh", "sw",
     "fz", "fh", "fw",
@@ -21,9 +21,14 @@ SOURCE = (
 BLOCKS = ("cells", "N", "NB", "BZ", "BR", "Dq", "Hq", "Wq", "OZ", "OH", "OW", "nn", "nz", "nr")
 
 
-def start(name: str, lanes: Lanes, fields: tuple[str, ...]) -> tuple[Kernel, dict[str, Value]]:
-    """A kernel name(args, part, scratch) with its arguments read from memory."""
-    k = Kernel(name, ["args: ptr", "part: i64", "scratch: ptr"], lanes)
+def start(
+    name: str,
+    lanes: Lanes,
+    fields: tuple[str, ...],
+    signature: tuple[str, ...] = ("args: ptr", "part: i64", "scratch: ptr"),
+) -> tuple[Kernel, dict[str, Value]]:
+    """A kernel, or a part of one, with its arguments read from memory, to which args points."""
+    k = Kernel(name, signature, lanes)
     args = k.parameters[0]
     kinds = {"scale": "double"} | dict.fromkeys(POINTERS, "ptr")
     return k, {f: args.load(i, kinds.get(f, "i64")) for i, f in enumerate(fields)}
