@@ -11,6 +11,8 @@ stuffed with zeros, and a tap that meets nothing costs nothing.
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
+
 from convgrad.geometry import Geometry, Size
 
 
@@ -77,6 +79,16 @@ def input_grad_axes(g: Geometry) -> list[Axes]:
             residues.append(Axis(out, -(-(n - rho) // s), 1, -least, 1, taps, rho, s))
         each.append(residues)
     return list(product(*each))
+
+
+def shifts_of(axes: Axes) -> np.ndarray:
+    """For each tap where result 0 meets the source, on three axes: (taps, 3)."""
+    deep, high, wide = axes
+    shifts = [
+        (z.offset(deep), r.offset(high), c.offset(wide))
+        for z in deep.taps for r in high.taps for c in wide.taps
+    ]  # fmt: skip
+    return np.array(shifts, np.int64).reshape(-1, 3)
 
 
 def line_axes(cells: int) -> Axes:

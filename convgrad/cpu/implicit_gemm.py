@@ -27,6 +27,7 @@ from convgrad.cpu.correlation import forward_axes, input_grad_axes
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.kernels.inner import INNER
 from convgrad.cpu.jobs import block_of, cell_bytes, correlations, weight_job
+from convgrad.cpu.products import products
 from convgrad.cpu.shares import weight_split
 from convgrad.cpu.tiling import CHUNK, REGISTER
 from convgrad.reference import im2col
@@ -126,6 +127,17 @@ def _correlate(
     bias = (
         np.zeros(rows, problem.dtype) if bias is None else np.ascontiguousarray(bias, problem.dtype)
     )
+    g = problem.geometry
+    if rows // g.groups >= 8:
+        for one in products(problem, source.strides, w.strides, out.strides):
+            packed = np.empty(one.weights, problem.dtype)
+            for pack, place in one.packs:
+                pack.run(w=w, to=packed.ctypes.data + place * packed.itemsize)
+            one.multiply.run(
+                epilogue.scale, x=source, w=packed, y=out.ctypes.data + one.offset, bias=bias,
+                accumulate=int(epilogue.accumulate),
+            )  # fmt: skip
+        return
     for one in correlations(problem, source.strides, w.strides, out.strides):
         packed = np.empty(one.weights, problem.dtype)
         if one.weights:

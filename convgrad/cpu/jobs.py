@@ -22,6 +22,7 @@ from convgrad.cpu.tiling import (
     ELEMENTS,
     HEIGHTS,
     PARTS,
+    SMALL,
     Block,
     Panels,
     Tile,
@@ -35,7 +36,6 @@ from convgrad.cpu.tiling import (
 Strides = tuple[int, ...]
 DEPTH = 512  # products in a row of a tile before its sums are put down
 PANELS = 192 << 10  # bytes of packed cells that a thread keeps beside a panel of weights
-SMALL = 100_000  # multiply-adds below which a second thread costs more than it does
 
 
 @dataclass(frozen=True)
@@ -86,55 +86,8 @@ def correlations(
     """The correlations that make up y or dx, for arrays with these strides in bytes."""
     g = problem.geometry
     role = roles(problem, source, w, out)
-    if _is_pointwise(problem, source, out):
-        every = [forward_axes(g)] if problem.direction == "forward" else input_grad_axes(g)
-        role2 = replace(role, source=(*role.source[:2], 0, 0, 1), out=(*role.out[:2], 0, 0, 1))
-        job = _multiplied(problem, line_axes(g.positions), role2)
-        return (_correlation(problem, every[0], role, job.correlate, job.cb, False),)
     every = input_grad_axes(g) if problem.direction == "input_grad" else [forward_axes(g)]
-    if role.rows >= 8 and role.sums * g.taps >= 16:
-        return tuple(_multiplied(problem, axes, role) for axes in every)
     return tuple(_correlation(problem, axes, role, _blocked(problem, axes, role)) for axes in every)
-
-
-def _multiplied(problem: Problem, axes: Axes, role: Roles) -> Correlation:
-    """The kernel that packs panels of cells."""
-    g, item = problem.geometry, problem.dtype.itemsize
-    tile, cut = _tile(role.rows)
-    width = tile.vectors * compiler.target().lanes(ELEMENTS[problem.dtype.name]).count
-    table = _shifts(axes)
-    shifts = table
-    taps = max(1, len(shifts))
-    positions = prod(axis.size for axis in axes)
-    together = positions < 16 * width
-    skips = not together and any(
-        len(a.taps) > 1 and 8 * max(abs(t.offset(a)) for t in a.taps) > a.size for a in axes
-    )
-    samples, units = (g.batch, 1) if together else (1, g.batch)
-    unit = samples * positions
-    cb = max(1, min(role.sums, -(-role.sums // max(1, round(role.sums * taps / DEPTH)))))
-    panels_ = -(-unit // width)
-    nb = max(1, min(64, PANELS // (cb * taps * width * item), panels_))
-    nb = max(1, min(nb, -(-panels_ * units * g.groups // 16)))
-    nb = -(-panels_ // -(-panels_ // nb))
-    blocks = -(-panels_ // nb)
-    shares = min(cut.count, -(-PARTS // max(1, blocks * units * g.groups)))
-    yn, yo, *spatial = role.out
-    yz, yh, yw = (s * axis.every for s, axis in zip(spatial, axes, strict=True))
-    deep, high, wide = axes
-    flat = yw == 1 and (high.size == 1 or yh == wide.size) and (
-        deep.size == 1 or yz == wide.size * high.size)
-    xn, xc, xz, xh, xw = role.source
-    job = _job(
-        MULTIPLY, tile, problem, g.groups * units * blocks * shares, (table,),
-        taps=table.ctypes.data, C=role.sums, K=len(shifts), xn=xn, xc=xc, xz=xz, xh=xh, xw=xw,
-        D=deep.source, H=high.source, W=wide.source, sz=deep.stride, sh=high.stride, sw=wide.stride,
-        OZ=deep.size, OH=high.size, OW=wide.size, yn=yn, yo=yo, yz=yz, yh=yh, yw=yw,
-        units=units, unit=unit, samples=samples, nb=nb, blocks=blocks, cb=cb, rows=role.rows,
-        flat=int(flat), skips=int(skips), tall=cut.tall, low=cut.low, shares=shares,
-        xg=role.sums * xc, wg=role.rows * role.sums * len(shifts), yg=role.rows * yo, bg=role.rows,
-    )  # fmt: skip
-    return replace(_correlation(problem, axes, role, job, cb, skips), cb=cb, skips=skips)
 
 
 def _correlation(
@@ -205,23 +158,6 @@ def _is_pointwise(problem: Problem, source: Strides, out: Strides) -> bool:
     same = g.taps == 1 and g.positions == prod(g.in_size) and not any(map(any, g.pads))
     flat = _is_run(g.in_size, source, item) and _is_run(g.in_size, out, item)
     return same and flat
-
-
-def _pointwise(problem: Problem, role: Roles) -> Job:
-    """The kernel of a 1×1 map: a sample's cells in chunks, whatever the axes they belong to."""
-    g, item = problem.geometry, problem.dtype.itemsize
-    tile, cut = _tile(role.rows)
-    chunk = max(CHUNK, BLOCK // max(1, role.sums * item) // CHUNK * CHUNK)
-    chunks = -(-g.positions // chunk)
-    pieces = g.groups * g.batch * chunks
-    shares = min(cut.count, -(-PARTS // max(1, pieces)))
-    xn, xc, yn, yo = *role.source[:2], *role.out[:2]
-    return _job(
-        POINTWISE, tile, problem, pieces * shares, (),
-        N=g.batch, C=role.sums, P=g.positions, chunk=chunk, chunks=chunks, xn=xn, xc=xc, yn=yn,
-        yo=yo, tall=cut.tall, low=cut.low, shares=shares, xg=role.sums * xc,
-        wg=role.rows * role.sums, yg=role.rows * yo, bg=role.rows,
-    )  # fmt: skip
 
 
 @lru_cache(maxsize=1024)

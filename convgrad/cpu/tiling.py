@@ -8,6 +8,7 @@ ELEMENTS = {"float32": "float", "float64": "double"}
 REGISTER = 64  # bytes of the widest register
 CHUNK = 192  # cells of a 1×1 map: whole tiles of two, four or six registers
 CELLS = 512  # cells of a block of a weight gradient
+SMALL = 100_000  # multiply-adds below which a second thread costs more than it does
 PARTS = 8  # a job is cut into at least this many parts where it can be
 BLOCK = 640 << 10  # bytes of source that a thread keeps beside the weights in its second cache
 # vectors in a tile's row → the most rows that leave registers for the operands: AVX multiplies by

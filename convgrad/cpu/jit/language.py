@@ -351,7 +351,10 @@ class Kernel:
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a·b + c, with one rounding where the processor can."""
-        return self.call(f"llvm.fmuladd.{self.lanes.mangled}", self.lanes.type, a, b, c)
+        mangled = self.lanes.mangled
+        if a.type == self.lanes.element:
+            mangled = f"f{8 * self.lanes.bytes}"
+        return self.call(f"llvm.fmuladd.{mangled}", a.type, a, b, c)
 
     def label(self) -> str:
         self.names += 1

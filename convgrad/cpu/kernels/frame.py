@@ -13,7 +13,7 @@ counted in elements. SOURCE describes the array that is copied, BLOCKS the block
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 
-POINTERS = ("x", "w", "y", "dy", "dw", "to", "taps", "where", "bias")
+POINTERS = ("x", "w", "y", "dy", "dw", "to", "taps", "starts", "where", "bias")
 SOURCE = (
     "x", "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "sz", "sh", "sw",
     "fz", "fh", "fw",

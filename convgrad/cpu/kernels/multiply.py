@@ -1,4 +1,8 @@
-"""Forward and input gradient of many channels: panels of weights times panels of cells."""
+"""Forward and input gradient of many channels: panels of weights times panels of cells.
+
+Cells are packed as [panel][r][τ][cell], a block of channels r at a time, and weights as [r][τ][row].
+With `skips`, τ stands before r, and taps that meet nothing but padding are left out.
+"""
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.job import Generator
@@ -8,8 +12,8 @@ from convgrad.cpu.kernels.runs import PLACE, RECORD, TABLE, copy_runs, find_runs
 from convgrad.cpu.tiling import Tile, tallest_tiles
 
 FIELDS = (
-    "x", "w", "y", "taps", "bias", "C", "K", "xn", "xc", "xz", "xh", "xw", "D", "H", "W",
-    "sz", "sh", "sw", "OZ", "OH", "OW", "yn", "yo", "yz", "yh", "yw",
+    "x", "w", "y", "taps", "starts", "bias", "C", "K", "xn", "xc", "xz", "xh", "xw", "D", "H", "W",
+    "sz", "sh", "sw", "OZ", "OH", "OW", "yn", "yo", "yz", "yh", "yw", "yf", "phases", "columns",
     "units", "unit", "samples", "nb", "blocks", "cb", "rows", "flat", "skips",
     "tall", "low", "shares", "xg", "wg", "yg", "bg", "accumulate", "scale",
 )  # fmt: skip
@@ -17,13 +21,21 @@ ZEROS = 64  # elements of zeros that stand for a bias
 
 
 def multiply(lanes: Lanes, tile: Tile) -> str:
-    """result[m,q] = scale·Σ_{r,τ} weights[m,r,τ]·source[r, s·q + shift(τ)] + bias[m] (+ result).
+    """result[m,q] = scale·Σ_{r,τ} weights[m,r,τ]·source[r, s·q + shift(τ)] + bias[m] (+ result)."""
+    return _multiply("multiply", lanes, tile, woven=False)
 
-    A part is a block of panels of cells, for a share of the panels of weights, of one group. Cells
-    are packed as [panel][r][τ][cell], `cb` channels at a time, and weights lie as [r][τ][row]; with
-    `skips`, τ stands before r, and taps that meet only padding are left out.
+
+def weave(lanes: Lanes, tile: Tile) -> str:
+    """The same for `phases` results whose columns alternate, t·phases + f; all `columns` of them.
+
+    Phase f has the taps from starts[f] to starts[f+1].
     """
-    k, a = start("multiply", lanes, FIELDS)
+    return _multiply("weave", lanes, tile, woven=True)
+
+
+def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
+    """A part is a block of panels of cells, for a share of the panels of weights, of one group."""
+    k, a = start(name, lanes, FIELDS)
     args, part, scratch = k.parameters
     width, words = tile.vectors * lanes.count, 8 // lanes.bytes
     group, unit, block, share = split(part, a["units"], a["blocks"], a["shares"])
@@ -32,13 +44,13 @@ def multiply(lanes: Lanes, tile: Tile) -> str:
     weights, bias = a["w"].at(group * a["wg"]), a["bias"].at(group * a["bg"])
     first = block * a["nb"]
     count = a["nb"].minimum((a["unit"] + width - 1) // width - first)
-    none = scratch
+    none, size = scratch, tile.height * width
     buffer = none.at(ZEROS)
-    tables = buffer.at(tile.height * width)
+    tables = buffer.at((a["phases"] + 1) * size)
     table = (TABLE + RECORD * width) * words  # elements that the runs of a panel take
     lists = tables.at(a["nb"] * table)
-    listed = (a["K"] * 2 + 2) * words  # elements that the pieces of a panel's sum take
-    packed = lists.at(a["nb"] * listed)
+    listed = (a["K"] * 2 + 2) * words  # elements that the pieces of a panel's sum take, each phase
+    packed = lists.at(a["nb"] * a["phases"] * listed)
     with k.loop(ZEROS, step=lanes.count) as (i, _):
         none.store(k.zero(), i)
     with k.loop(count) as (p, _):
@@ -48,17 +60,39 @@ def multiply(lanes: Lanes, tile: Tile) -> str:
         pitch = channels * a["K"] * width
         later = c0 > 0
         adds = k.select(later, k.constant("i64", 1), a["accumulate"])
-        with k.loop(count) as (p, _):
-            k.do(pack_panel(lanes, width), args, tables.at(p * table), lists.at(p * listed),
-                 x.at(c0 * a["xc"]), channels, packed.at(p * pitch))  # fmt: skip
+        with k.loop(count) as (p, _), k.loop(a["phases"]) as (f, _):
+            tap, taps = _taps_of(a, f)
+            k.do(pack_panel(lanes, width), args, tables.at(p * table),
+                 lists.at((p * a["phases"] + f) * listed), x.at(c0 * a["xc"]), channels, tap, taps,
+                 packed.at(p * pitch + channels * tap * width))  # fmt: skip
         for height in heights(tile):
             with each_panel(k, a, tile, height, share) as row0:
-                panel = weights.at((c0 * a["rows"] + row0 * channels) * a["K"])
                 offset, row = k.select(later, none, bias.at(row0)), y.at(row0 * a["yo"])
                 with k.loop(count) as (p, _):
-                    k.do(finished_tile(lanes, tile, height), args, panel, packed.at(p * pitch),
-                         tables.at(p * table), lists.at(p * listed), row, offset, adds, buffer)  # fmt: skip
+                    here = tables.at(p * table)
+                    with k.loop(a["phases"]) as (f, _):
+                        tap, taps = _taps_of(a, f)
+                        panel = weights.at(
+                            a["rows"] * a["C"] * tap + (c0 * a["rows"] + row0 * channels) * taps
+                        )
+                        product = (
+                            panel, packed.at(p * pitch + channels * tap * width),
+                            lists.at((p * a["phases"] + f) * listed),
+                        )  # fmt: skip
+                        if woven:
+                            k.do(raw_tile(lanes, tile, height), *product, buffer.at(f * size))
+                        else:
+                            k.do(finished_tile(lanes, tile, height), args, *product, here, row,
+                                 offset, adds, buffer)  # fmt: skip
+                    if woven:
+                        k.do(woven_tile(lanes, tile, height), args, here, row, offset, adds, buffer)
     return k.text()
+
+
+def _taps_of(a: dict[str, Value], phase: Value) -> tuple[Value, Value]:
+    """A phase's first tap, and how many it has."""
+    first = a["starts"].load(phase, "i64")
+    return first, a["starts"].load(phase + 1, "i64") - first
 
 
 def pack_panel(lanes: Lanes, width: int) -> Kernel:
@@ -68,17 +102,18 @@ def pack_panel(lanes: Lanes, width: int) -> Kernel:
     """
     k, a = start(
         "pack_panel", lanes, FIELDS,
-        ("args: ptr", "table: ptr", "pieces: ptr", "source: ptr", "channels: i64", "to: ptr"),
+        ("args: ptr", "table: ptr", "pieces: ptr", "source: ptr", "channels: i64", "tap: i64", "taps: i64",
+         "to: ptr"),
     )  # fmt: skip
-    _, table, pieces, source, channels, to = k.parameters
+    _, table, pieces, source, channels, tap, taps, to = k.parameters
     none, one = k.constant("i64", 0), k.constant("i64", 1)
     by_tap = a["skips"].equals(1)
-    each_r = k.select(by_tap, one, a["K"]) * width
+    each_r = k.select(by_tap, one, taps) * width
     each_tap = k.select(by_tap, channels, one) * width
-    with k.loop(a["K"], carry=[none, none, none]) as (t, found):
+    with k.loop(taps, carry=[none, none, none]) as (t, found):
         number, first, end = found.values
         here = t * channels
-        meets = copy_runs(k, a, table, a["taps"].at(t * 3, "i64"), source, channels,
+        meets = copy_runs(k, a, table, a["taps"].at((tap + t) * 3, "i64"), source, channels,
                           to.at(t * each_tap), each_r, width)  # fmt: skip
         goes_on = (number > 0) & end.equals(here)
         fresh = meets & goes_on.equals(0)
@@ -93,18 +128,11 @@ def pack_panel(lanes: Lanes, width: int) -> Kernel:
     return k
 
 
-def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
-    """One tile: its sums, scaled and biased, into the rows of the result; the micro-kernel.
-
-    table: the panel's runs. pieces: see `pack_panel`. row: where the first row begins.
-    """
-    k, a = start(
-        f"finished_tile_{height}", lanes, FIELDS,
-        ("args: ptr", "weights: ptr", "cells: ptr", "table: ptr", "pieces: ptr", "row: ptr",
-         "bias: ptr", "adds: i64", "buffer: ptr"),
-    )  # fmt: skip
-    _, weights, cells, table, pieces, row, bias, adds, buffer = k.parameters
-    count, width = lanes.count, tile.vectors * lanes.count
+def _sums(
+    k: Kernel, weights: Value, cells: Value, pieces: Value, tile: Tile, height: int
+) -> list[Value]:
+    """Σ weights ⊗ cells over the pieces of a panel's sum: the micro-kernel."""
+    width = tile.vectors * k.lanes.count
     with k.loop(pieces.load(0, "i64"), carry=[k.zero()] * (height * tile.vectors)) as (i, outer):
         first, number = pieces.load(i * 2 + 1, "i64"), pieces.load(i * 2 + 2, "i64")
         left, right = weights.at(first * height), cells.at(first * width)
@@ -113,9 +141,87 @@ def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
                 k, left.at(t * height), right.at(t * width), tile, height, inner.values
             )
         outer.values = inner.values
+    return outer.values
+
+
+def raw_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
+    """One tile's sums as they are."""
+    k = Kernel(
+        f"raw_tile_{height}", ["weights: ptr", "cells: ptr", "pieces: ptr", "to: ptr"], lanes
+    )
+    weights, cells, pieces, to = k.parameters
+    for i, v in enumerate(_sums(k, weights, cells, pieces, tile, height)):
+        to.store(v, i * lanes.count)
+    return k
+
+
+def woven_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
+    """The tiles of all phases, column by column in turn, into the rows of the result."""
+    k, a = start(
+        f"woven_tile_{height}", lanes, FIELDS,
+        ("args: ptr", "table: ptr", "row: ptr", "bias: ptr", "adds: i64", "buffer: ptr"),
+    )  # fmt: skip
+    _, table, row, bias, adds, buffer = k.parameters
+    width, count = tile.vectors * lanes.count, lanes.count
+    size, scale = tile.height * width, a["scale"].to_element()
+    low = [lane // 2 + lane % 2 * count for lane in range(count)]
+    high = [lane + count // 2 for lane in low]
+    records = table.at(TABLE, "i64")
+    pairs = a["phases"].equals(2) & a["yw"].equals(2)
+    with k.loop(table.load(1, "i64")) as (i, _):
+        record = records.at(i * RECORD, "i64")
+        tiles, cells = buffer.at(record.load(0, "i64")), record.load(1, "i64")
+        to = row.at(record.load(PLACE, "i64"))
+        left = (a["columns"] - record.load(5, "i64") * a["phases"]).minimum(cells * a["phases"])
+        with k.when(pairs), k.loop(cells, step=count) as (c, _):
+            masks = [k.lanes_below(left - c * 2 - part * count) for part in (0, 1)]
+            fits = left - c * 2 >= 2 * count
+            for h in range(height):
+                source, place = tiles.at(c + h * width), to.at(a["yo"] * h + c * 2)
+                even, odd = source.vector(), source.at(size).vector()
+                offset = k.splat(bias.load(h))
+                both = [
+                    k.fma(k.shuffle(even, odd, lanes_), k.splat(scale), offset)
+                    for lanes_ in (low, high)
+                ]
+                with k.when(fits):
+                    for part, v in enumerate(both):
+                        old = place.vector(part * count, k.mask_where(adds.equals(1), masks[part]))
+                        place.store(v + old, part * count)
+                with k.when(fits.equals(0)):
+                    for part, v in enumerate(both):
+                        at = place.at(part * count)
+                        old = at.vector(0, k.mask_where(adds.equals(1), masks[part]))
+                        at.store(v + old, 0, masks[part])
+        with k.when(pairs.equals(0)), k.loop(cells) as (c, _), k.loop(a["phases"]) as (f, _):
+            with k.when(c * a["phases"] + f < left):
+                place = to.at(c * a["yw"] + f * a["yf"])
+                for h in range(height):
+                    at = place.at(a["yo"] * h)
+                    value = k.fma(tiles.load(f * size + c + h * width), scale, bias.load(h))
+                    with k.when(adds.equals(0)):
+                        at.store(value)
+                    with k.when(adds.equals(1)):
+                        at.store(value + at.load())
+    return k
+
+
+def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
+    """One tile: its sums, scaled and biased, into the rows of the result; the micro-kernel.
+
+    table: the panel's runs. pieces: see `pack_panel`. row: where the first row begins.
+    """
+    k, a = start(
+        f"finished_tile_{height}", lanes, FIELDS,
+        ("args: ptr", "weights: ptr", "cells: ptr", "pieces: ptr", "table: ptr", "row: ptr",
+         "bias: ptr", "adds: i64", "buffer: ptr"),
+    )  # fmt: skip
+    _, weights, cells, pieces, table, row, bias, adds, buffer = k.parameters
+    count, width = lanes.count, tile.vectors * lanes.count
+    outer = _sums(k, weights, cells, pieces, tile, height)
     scale = k.splat(a["scale"].to_element())
     sums = [
-        k.fma(v, scale, k.splat(bias.load(i // tile.vectors))) for i, v in enumerate(outer.values)
+        k.fma(v, scale, k.splat(bias.load(i // tile.vectors))) for i, v in enumerate(outer)
     ]
     whole = table.load(0, "i64").equals(1)
     begin = row.at(table.load(TABLE + PLACE, "i64"))
@@ -162,3 +268,4 @@ def _scatter(
 
 
 MULTIPLY = Generator("multiply", multiply, FIELDS, tallest_tiles)
+WEAVE = Generator("weave", weave, FIELDS, tallest_tiles)
