@@ -15,6 +15,7 @@ from convgrad.cpu.kernels.inner import INNER
 from convgrad.cpu.kernels.multiply import MULTIPLY
 from convgrad.cpu.kernels.outer import OUTER
 from convgrad.cpu.kernels.packing import BY_ROW, BY_SUM, BY_TAP, PACK_WEIGHTS, SCATTERED
+from convgrad.cpu.products import is_line
 from convgrad.cpu.shares import Split, weight_split
 from convgrad.cpu.tiling import (
     BLOCK,
@@ -165,8 +166,9 @@ def weight_job(problem: Problem, x: Strides, dy: Strides) -> Job:
     """The job of a weight gradient, for arrays with these strides in bytes."""
     g, item = problem.geometry, problem.dtype.itemsize
     axes, xs, ys = forward_axes(g), _strides(x, item), _strides(dy, item)
-    if _is_pointwise(problem, x, dy):
-        axes, xs, ys = line_axes(g.positions), (*xs[:2], 0, 0, 1), (*ys[:2], 0, 0, 1)
+    if is_line(problem, x, dy):
+        axes = line_axes(g.positions)
+        xs, ys = (*xs[:2], 0, 0, xs[-1]), (*ys[:2], 0, 0, ys[-1])
     split = weight_split(problem, axes)
     if split.kernel == "outer":
         return _outer(problem, axes, split, xs, ys)

@@ -83,14 +83,17 @@ def products(problem: Problem, source: Strides, w: Strides, out: Strides) -> tup
     forward = problem.direction == "forward"
     if is_line(problem, source, out):
         (axes,) = [forward_axes(g)] if forward else input_grad_axes(g)
-        line = replace(role, source=(*role.source[:2], 0, 0, 1), out=(*role.out[:2], 0, 0, 1))
+        line = replace(
+            role,
+            source=(*role.source[:2], 0, 0, role.source[-1]),
+            out=(*role.out[:2], 0, 0, role.out[-1]),
+        )
         return (_product(problem, line, [line_axes(g.positions)], [axes]),)
     every = [forward_axes(g)] if forward else input_grad_axes(g)
-    made = []
-    for _, phases in groupby(every, key=lambda axes: axes[:2]):
-        group = list(phases)
-        made.append(_product(problem, role, group, group))
-    return tuple(made)
+    groups = [list(phases) for _, phases in groupby(every, key=lambda axes: axes[:2])]
+    if role.out[1] == 1:  # channels lie side by side, and columns apart in any case
+        groups = [[axes] for axes in every]
+    return tuple(_product(problem, role, phases, phases) for phases in groups)
 
 
 def roles(problem: Problem, source: Strides, w: Strides, out: Strides) -> Roles:
@@ -191,7 +194,7 @@ def scratch(problem: Problem, phases: Sequence[Axes]) -> int:
     taps = max(1, sum(len(shifts_of(axes)) for axes in phases))
     tile = cut.tile.height * cut.width
     words = (TABLE + RECORD * cut.width) + len(phases) * (2 * taps + 2)
-    numbers = ZEROS + (len(phases) + 1) * tile + cut.panels * taps * cut.block * cut.width
+    numbers = ZEROS + (len(phases) + 1) * (tile + 16 * cut.width) + cut.panels * taps * cut.block * cut.width
     return 8 * cut.panels * words + (numbers + 2 * cut.width) * item
 
 
@@ -239,12 +242,12 @@ def is_line(problem: Problem, source: Strides, out: Strides) -> bool:
     """A 1×1 map of images whose cells lie in one run each."""
     g, item = problem.geometry, problem.dtype.itemsize
     same = g.taps == 1 and g.positions == prod(g.in_size) and not any(map(any, g.pads))
-    return same and _is_run(g.in_size, source, item) and _is_run(g.in_size, out, item)
+    return same and _is_run(g.in_size, source) and _is_run(g.in_size, out)
 
 
-def _is_run(size: tuple[int, ...], strides: Strides, item: int) -> bool:
-    """Whether the spatial axes are one run of consecutive elements."""
-    run = item
+def _is_run(size: tuple[int, ...], strides: Strides) -> bool:
+    """Whether a step along any spatial axis is a whole number of steps along the last one."""
+    run = strides[-1]
     for n, stride in zip(reversed(size), reversed(strides)):
         if n > 1 and stride != run:
             return False

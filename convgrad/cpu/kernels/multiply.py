@@ -46,7 +46,7 @@ def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
     count = a["nb"].minimum((a["unit"] + width - 1) // width - first)
     none, size = scratch, tile.height * width
     buffer = none.at(ZEROS)
-    tables = buffer.at((a["phases"] + 1) * size)
+    tables = buffer.at((a["phases"] + 1) * width * (-(-tile.height // lanes.count) * lanes.count))
     table = (TABLE + RECORD * width) * words  # elements that the runs of a panel take
     lists = tables.at(a["nb"] * table)
     listed = (a["K"] * 2 + 2) * words  # elements that the pieces of a panel's sum take, each phase
@@ -223,7 +223,8 @@ def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
     sums = [
         k.fma(v, scale, k.splat(bias.load(i // tile.vectors))) for i, v in enumerate(outer)
     ]
-    whole = table.load(0, "i64").equals(1)
+    beside = a["yo"].equals(1) & a["yw"].equals(1).equals(0)
+    whole = table.load(0, "i64").equals(1) & beside.equals(0)
     begin = row.at(table.load(TABLE + PLACE, "i64"))
     places = [(i, j, begin.at(a["yo"] * i + j * count))
               for i in range(height) for j in range(tile.vectors)]  # fmt: skip
@@ -233,7 +234,10 @@ def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
     with k.when(whole & adds.equals(1)):
         for i, j, at in places:
             at.store(sums[i * tile.vectors + j] + at.vector())
-    with k.when(whole.equals(0)):
+    with k.when(beside):
+        _turn(k, sums, buffer, tile, height)
+        _scatter_cells(k, a, table, row, buffer, adds, height)
+    with k.when((whole | beside).equals(0)):
         for i, j, _ in places:
             buffer.store(sums[i * tile.vectors + j], i * width + j * count)
         _scatter(k, a, table, row, buffer, adds, height, width)
@@ -265,6 +269,36 @@ def _scatter(
                 for h in range(height):
                     value = tile.load(c + h * width) + place.load(a["yo"] * h)
                     place.store(value, a["yo"] * h)
+
+
+def _turn(k: Kernel, sums: list[Value], buffer: Value, tile: Tile, height: int) -> None:
+    """The tile into the buffer as [cell][row], whole registers for each cell."""
+    lanes = k.lanes.count
+    pitch = -(-height // lanes) * lanes
+    for j in range(tile.vectors):
+        for top in range(0, height, lanes):
+            rows = [sums[i * tile.vectors + j] for i in range(top, min(top + lanes, height))]
+            for cell, v in enumerate(k.transpose(rows + [k.zero()] * (lanes - len(rows)))):
+                buffer.store(v, (j * lanes + cell) * pitch + top)
+
+
+def _scatter_cells(
+    k: Kernel, a: dict[str, Value], table: Value, row: Value, buffer: Value, adds: Value,
+    height: int,
+) -> None:  # fmt: skip
+    """The tile from [cell][row] to a result whose channels lie side by side."""
+    records, lanes = table.at(TABLE, "i64"), k.lanes.count
+    pitch = -(-height // lanes) * lanes
+    with k.loop(table.load(1, "i64")) as (i, _):
+        record = records.at(i * RECORD, "i64")
+        cells, to = buffer.at(record.load(0, "i64") * pitch), row.at(record.load(PLACE, "i64"))
+        with k.loop(record.load(1, "i64")) as (c, _):
+            for top in range(0, height, lanes):
+                few = min(lanes, height - top)
+                mask = k.lanes_below(k.constant("i64", few))
+                at = to.at(c * a["yw"] + top)
+                old = at.vector(0, k.mask_where(adds.equals(1), mask))
+                at.store(k.some(cells.vector(c * pitch + top) + old, few))
 
 
 MULTIPLY = Generator("multiply", multiply, FIELDS, tallest_tiles)

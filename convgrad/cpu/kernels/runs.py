@@ -5,6 +5,8 @@ runs; then a record for each run, RECORD words: its first lane, its number of ce
 sample begins in the source, its plane, row and first column, and where it begins in the result.
 """
 
+from collections.abc import Callable
+
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.kernels.frame import split, start
 
@@ -84,13 +86,20 @@ def _place(
 
 
 class _Piece:
-    """A register's worth of a run, for all channels."""
+    """A register's worth of a run, for all channels: to[r·row + lane] from source[r·pitch + …]."""
 
     def __init__(
         self, k: Kernel, source: Value, to: Value, channels: Value, pitch: Value, row: Value
     ) -> None:
-        self.k, self.source, self.to, self.width = k, source, to, row
+        self.k, self.source, self.to, self.row = k, source, to, row
         self.channels, self.pitch = channels, pitch
+
+    def copy(self, condition: Value, read: Callable[[Value], Value], keep: Value | None) -> None:
+        """Where the condition holds: read(line) for each channel; `keep` says which lanes count."""
+        k = self.k
+        with k.when(condition), k.loop(self.channels) as (c, _):
+            value, at = read(self.source.at(c * self.pitch)), self.to.at(c * self.row)
+            at.store(value if keep is None else k.select(keep, value, at.vector()))
 
 
 def _copy_piece(
@@ -99,27 +108,46 @@ def _copy_piece(
 ) -> None:  # fmt: skip
     """Columns low ≤ e < high exist; a register that spills over the panel's row keeps the rest."""
     lanes = k.lanes.count
-    keep = k.lanes_below(left)
-    one, two = step.equals(1), step.equals(2)
+    beside = piece.pitch.equals(1) & step.equals(1).equals(0)
+    apart = beside.equals(0)
+    one, two = apart & step.equals(1), apart & step.equals(2)
+    keep, within = k.lanes_below(left), k.lanes_within(low, high)
     plain = one & (low <= 0) & (high >= lanes) & spills.equals(0)
-    with k.when(plain), k.loop(piece.channels) as (c, _):
-        piece.to.store(piece.source.vector(c * piece.pitch), c * piece.width)
-    within = k.lanes_within(low, high)
-    with k.when(one & plain.equals(0)), k.loop(piece.channels) as (c, _):
-        value, at = piece.source.vector(c * piece.pitch, within), piece.to.at(c * piece.width)
-        at.store(k.select(keep, value, at.vector()))
+    piece.copy(plain, lambda line: line.vector(), None)
+    piece.copy(one & plain.equals(0), lambda line: line.vector(0, within), keep)
     even = [2 * lane for lane in range(lanes)]
-    beyond = k.lanes_within(low - lanes, (high - lanes).minimum(lanes - 1))
     easy = two & (low <= 0) & (high >= 2 * lanes) & spills.equals(0)
-    with k.when(easy), k.loop(piece.channels) as (c, _):
-        row = piece.source.at(c * piece.pitch)
-        piece.to.store(k.shuffle(row.vector(), row.vector(lanes), even), c * piece.width)
-    with k.when(two & easy.equals(0)), k.loop(piece.channels) as (c, _):
-        row, at = piece.source.at(c * piece.pitch), piece.to.at(c * piece.width)
-        value = k.shuffle(row.vector(0, within), row.vector(lanes, beyond), even)
-        at.store(k.select(keep, value, at.vector()))
-    mask = k.steps_within(a["sw"], low, high)
-    with k.when((one | two).equals(0)), k.loop(piece.channels) as (c, _):
-        value = piece.source.at(c * piece.pitch).gather(step, mask & keep)
-        at = piece.to.at(c * piece.width)
-        at.store(k.select(keep, value, at.vector()))
+    piece.copy(easy, lambda line: k.shuffle(line.vector(), line.vector(lanes), even), None)
+    beyond = k.lanes_within(low - lanes, (high - lanes).minimum(lanes - 1))
+    piece.copy(
+        two & easy.equals(0),
+        lambda line: k.shuffle(line.vector(0, within), line.vector(lanes, beyond), even),
+        keep,
+    )
+    mask = k.steps_within(a["sw"], low, high) & keep
+    piece.copy(
+        apart & (one | two).equals(0), lambda line: line.gather(step, mask), keep
+    )  # fmt: skip
+    with k.when(beside):
+        _copy_square(k, a, piece, low, high, step, keep, spills.equals(0))
+
+
+def _copy_square(
+    k: Kernel, a: dict[str, Value], piece: _Piece, low: Value, high: Value, step: Value,
+    keep: Value, plain: Value,
+) -> None:  # fmt: skip
+    """Channels that lie side by side: registers of channels, one for each cell, transposed."""
+    lanes = k.lanes.count
+    exist = [(a["sw"] * i >= low) & (a["sw"] * i < high) for i in range(lanes)]
+    with k.loop(piece.channels, step=lanes) as (c, _):
+        some = k.lanes_below(piece.channels - c)
+        read = [
+            piece.source.at(step * i + c).vector(0, k.mask_where(here, some))
+            for i, here in enumerate(exist)
+        ]
+        for i, v in enumerate(k.transpose(read)):
+            at = piece.to.at((c + i) * piece.row)
+            with k.when((piece.channels - c > i) & plain):
+                at.store(v)
+            with k.when((piece.channels - c > i) & plain.equals(0)):
+                at.store(k.select(keep, v, at.vector()))
