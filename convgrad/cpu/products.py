@@ -128,8 +128,10 @@ def _product(
     blocks = g.groups * units * cut.blocks
     shares = min(cut.rows.count, -(-PARTS // blocks))
     size = role.rows * role.sums * len(table)
+    shared = all(np.array_equal(shifts[0], other) for other in shifts)
+    packed = len(shifts[0]) if shared else len(table)
     values = dict(
-        taps=table.ctypes.data, starts=starts.ctypes.data, C=role.sums, K=len(table),
+        taps=table.ctypes.data, starts=starts.ctypes.data, C=role.sums, K=len(table), packed=packed,
         xn=xn, xc=xc, xz=xz, xh=xh, xw=xw, D=deep.source, H=high.source, W=wide.source,
         sz=deep.stride, sh=high.stride, sw=wide.stride, OZ=deep.size, OH=high.size, OW=wide.size,
         yn=yn, yo=yo, yz=yz, yh=yh, yw=yw, yf=spatial[2], phases=len(phases),

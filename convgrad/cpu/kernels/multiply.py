@@ -12,7 +12,7 @@ from convgrad.cpu.kernels.runs import PLACE, RECORD, TABLE, copy_runs, find_runs
 from convgrad.cpu.tiling import Tile, tallest_tiles
 
 FIELDS = (
-    "x", "w", "y", "taps", "starts", "bias", "C", "K", "xn", "xc", "xz", "xh", "xw", "D", "H", "W",
+    "x", "w", "y", "taps", "starts", "bias", "C", "K", "packed", "xn", "xc", "xz", "xh", "xw", "D", "H", "W",
     "sz", "sh", "sw", "OZ", "OH", "OW", "yn", "yo", "yz", "yh", "yw", "yf", "phases", "columns",
     "units", "unit", "samples", "nb", "blocks", "cb", "rows", "flat", "skips",
     "tall", "low", "shares", "xg", "wg", "yg", "bg", "accumulate", "scale",
@@ -51,16 +51,18 @@ def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
     lists = tables.at(a["nb"] * table)
     listed = (a["K"] * 2 + 2) * words  # elements that the pieces of a panel's sum take, each phase
     packed = lists.at(a["nb"] * a["phases"] * listed)
+    shared = a["packed"] < a["K"]  # all phases read the same cells
+    apart = k.select(shared, k.constant("i64", 1), a["phases"])
     with k.loop(ZEROS, step=lanes.count) as (i, _):
         none.store(k.zero(), i)
     with k.loop(count) as (p, _):
         k.do(find_runs(lanes, width, FIELDS), args, tables.at(p * table), (first + p) * width)
     with k.loop(a["C"], step=a["cb"]) as (c0, _):
         channels = a["cb"].minimum(a["C"] - c0)
-        pitch = channels * a["K"] * width
+        pitch = channels * a["packed"] * width
         later = c0 > 0
         adds = k.select(later, k.constant("i64", 1), a["accumulate"])
-        with k.loop(count) as (p, _), k.loop(a["phases"]) as (f, _):
+        with k.loop(count) as (p, _), k.loop(apart) as (f, _):
             tap, taps = _taps_of(a, f)
             k.do(pack_panel(lanes, width), args, tables.at(p * table),
                  lists.at((p * a["phases"] + f) * listed), x.at(c0 * a["xc"]), channels, tap, taps,
@@ -75,9 +77,10 @@ def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
                         panel = weights.at(
                             a["rows"] * a["C"] * tap + (c0 * a["rows"] + row0 * channels) * taps
                         )
+                        at = k.select(shared, k.constant("i64", 0), f)
                         product = (
-                            panel, packed.at(p * pitch + channels * tap * width),
-                            lists.at((p * a["phases"] + f) * listed),
+                            panel, packed.at(p * pitch + channels * _taps_of(a, at)[0] * width),
+                            lists.at((p * a["phases"] + at) * listed),
                         )  # fmt: skip
                         if woven:
                             k.do(raw_tile(lanes, tile, height), *product, buffer.at(f * size))
