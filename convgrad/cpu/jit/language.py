@@ -12,6 +12,7 @@ loop is a context manager; what it carries from one turn to the next are the val
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from struct import pack
 
 BYTES = {"float": 4, "double": 8, "i64": 8, "i32": 4, "i8": 1, "ptr": 8, "half": 2, "i16": 2}
 
@@ -57,6 +58,9 @@ class Value:
         return self._binary("mul", "fmul", other)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, other: "Value") -> "Value":
+        return self._binary("", "fdiv", other)
 
     def __floordiv__(self, other: "Operand") -> "Value":
         """The quotient of two numbers that are not negative."""
@@ -161,8 +165,14 @@ class Value:
             addresses, kernel.constant("i32", lanes.bytes), mask, kernel.zero(),
         )  # fmt: skip
 
+    def piece(self, count: int, offset: "Operand" = 0) -> "Value":
+        """`count` consecutive elements, fewer than a register holds."""
+        element, place = self.kernel.lanes.element, self.at(offset)
+        kind = f"<{count} x {element}>"
+        return self.kernel.emit(kind, f"load {kind}, ptr {place.text}, align {BYTES[element]}")
+
     def store(self, value: "Value", offset: "Operand" = 0, mask: "Value | None" = None) -> None:
-        """Write an element or a register; only lanes where the mask is on."""
+        """Write an element, a piece or a register; only lanes where the mask is on."""
         kernel, lanes = self.kernel, self.kernel.lanes
         element = lanes.element if value.type.startswith("<") else value.type
         place = self.at(offset, element)
@@ -241,6 +251,20 @@ class Kernel:
 
     def zero_element(self) -> Value:
         return Value(self, self.lanes.element, "0.0")
+
+    def number(self, number: float) -> Value:
+        """A register with the same number, exact in the element type, in all lanes."""
+        bits = int.from_bytes(pack(">d", number))
+        one = f"{self.lanes.element} 0x{bits:016X}"
+        return Value(self, self.lanes.type, f"<{', '.join([one] * self.lanes.count)}>")
+
+    def gathered(self, scalars: Sequence[Value]) -> Value:
+        """A register with these elements in its lanes."""
+        kind, whole = self.lanes.type, Value(self, self.lanes.type, "poison")
+        for lane, one in enumerate(scalars):
+            text = f"insertelement {kind} {whole.text}, {one.type} {one.text}, i64 {lane}"
+            whole = self.emit(kind, text)
+        return whole
 
     def splat(self, scalar: Value) -> Value:
         """All lanes the same."""
