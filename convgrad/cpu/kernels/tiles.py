@@ -21,7 +21,7 @@ def expand(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
         row = rows[i]
         even, odd = _parts(row)
         if i + 1 < len(rows) and any(odd) and _mirrored(row, rows[i + 1]):
-            factor = next(c for c in reversed(odd) if c)
+            factor = next(c for c in odd if c and all(_is_dyadic(other / c) for other in odd))
             shared = linear(k, even, values)
             other = linear(k, [c / factor for c in odd], values)
             results += [
@@ -67,6 +67,10 @@ def _parts(row: Sequence[Fraction]) -> tuple[list[Fraction], list[Fraction]]:
     """The row's entries at even and at odd places, zero elsewhere."""
     even = [c if j % 2 == 0 else Fraction(0) for j, c in enumerate(row)]
     return even, [c if j % 2 else Fraction(0) for j, c in enumerate(row)]
+
+
+def _is_dyadic(number: Fraction) -> bool:
+    return number.denominator & (number.denominator - 1) == 0
 
 
 def _mirrored(row: Sequence[Fraction], other: Sequence[Fraction]) -> bool:
@@ -159,7 +163,7 @@ def transform(
                     work.middle.store(v, (work.line * r + i) * lanes)
             place = to.at.at(run.local * to.tile + d * padded + c)
             points = len(matrix)
-            with k.loop(run.count) as (i, _), k.loop(points) as (r, _):
+            with k.loop(points) as (r, _), k.loop(run.count) as (i, _):
                 line = work.middle.at((r * work.line + i * grid.step) * lanes)
                 column = [line.vector(s * lanes) for s in range(size)]
                 at = place.at(i * to.tile + r * points * to.plane)
