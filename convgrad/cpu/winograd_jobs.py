@@ -9,9 +9,14 @@ import numpy as np
 from convgrad.algorithm import Problem
 from convgrad.cpu.correlation import lifted
 from convgrad.cpu.jit import compiler
-from convgrad.cpu.job import Job
+from convgrad.cpu.job import Generator, Job
 from convgrad.cpu.kernels.winograd_outer import WINOGRAD_OUTER
-from convgrad.cpu.kernels.winograd import WINOGRAD, WINOGRAD_WEIGHTS
+from convgrad.cpu.kernels.winograd import (
+    WINOGRAD,
+    WINOGRAD_FEW,
+    WINOGRAD_SOURCE,
+    WINOGRAD_WEIGHTS,
+)
 from convgrad.cpu.tiling import ELEMENTS, PARTS, spread
 from convgrad.cpu.winograd_tiling import WinogradTile, winograd_tiles
 
@@ -37,8 +42,13 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Tiles of a result, how many a block has, and a thread's memory, in numbers."""
+    """Tiles of a result, how many a block has, and how much memory it takes, in numbers.
 
+    few: whether all tiles are transformed beforehand instead of all weights. beforehand: numbers
+    of that. panels: of rows; group: panels in a group, whose products are kept.
+    """
+
+    few: bool
     tile: WinogradTile
     rows: int
     columns: int
@@ -46,17 +56,15 @@ class Blocks:
     block: int
     blocks: int
     panels: int
-    few: int
+    group: int
     shares: int
     padded: int
     vplane: int
+    uplane: int
     mplane: int
     line: int
-
-    def scratch(self, lanes: int) -> int:
-        points = self.tile.filtering.tile
-        work = 2 * self.line * points * lanes + 16 * lanes * lanes
-        return (self.vplane + self.mplane) * points**2 + work
+    beforehand: int
+    scratch: int
 
 
 def correlation(problem: Problem) -> Correlation:
@@ -64,20 +72,18 @@ def correlation(problem: Problem) -> Correlation:
     g = problem.geometry
     pads = [lo for lo, _ in g.pads]
     depth = g.kernel[0] if g.rank == 3 else 1
+    rows, sums, source, size = g.group_out, g.group_in, g.in_size, g.out_size
     if problem.direction == "input_grad":
         pads = [k - 1 - lo for k, lo in zip(g.kernel, pads, strict=True)]
-        return Correlation(
-            g.group_in, g.group_out, lifted(g.out_size, 1), lifted(g.in_size, 1),
-            lifted(tuple(pads), 0), depth,
-        )  # fmt: skip
+        rows, sums, source, size = sums, rows, size, source
     return Correlation(
-        g.group_out, g.group_in, lifted(g.in_size, 1), lifted(g.out_size, 1),
-        lifted(tuple(pads), 0), depth,
-    )  # fmt: skip
+        rows, sums, lifted(source, 1), lifted(size, 1), lifted(tuple(pads), 0), depth
+    )
 
 
 @lru_cache(maxsize=1024)
 def blocks(problem: Problem) -> Blocks:
+    """Whichever is less work in memory is transformed beforehand: all weights or all tiles."""
     g, item, c = problem.geometry, problem.dtype.itemsize, correlation(problem)
     where = compiler.target()
     lanes = where.lanes(ELEMENTS[problem.dtype.name]).count
@@ -88,29 +94,36 @@ def blocks(problem: Problem) -> Blocks:
     deep, high, wide = c.size
     rows, columns = -(-high // form.step), -(-wide // form.step)
     tiles = g.batch * deep * rows * columns
-    most = SOURCE_BYTES // (points * padded * c.depth * item)
-    most = max(2, most // tile.height) * tile.height
+    panels = -(-c.rows // width)
+    few = tiles <= c.rows and panels * g.groups >= PARTS
+    size = points * item
+    budget, each = (PRODUCT_BYTES, width) if few else (SOURCE_BYTES, padded * c.depth)
+    most = max(2 * tile.height, budget // (size * each))
     count = -(-tiles // most)
     block = -(-tiles // count)
-    panels = -(-c.rows // width)
-    few = max(1, min(panels, PRODUCT_BYTES // (points * block * width * item)))
-    shares = max(1, min(panels, -(-PARTS // max(1, count * g.groups))))
-    height = -(-block // tile.height) * tile.height
-    vplane = spread(height * padded * c.depth, item)
-    mplane = spread(height * few * width, item)
+    group = 1 if few else max(1, min(panels, PRODUCT_BYTES // (size * block * width)))
+    high_block = -(-block // tile.height) * tile.height
+    vplane = spread((tiles + tile.height if few else high_block) * padded * c.depth, item)
+    uplane = spread((1 if few else panels) * c.depth * c.sums * width, item)
+    mplane = spread(high_block * group * width, item)
     line = form.step * min(columns, block) + form.tile - form.step + lanes
+    shares = max(1, min(panels, -(-PARTS // max(1, count * g.groups))))
+    work = 2 * line * form.tile * lanes + 16 * lanes * lanes
     return Blocks(
-        tile, rows, columns, tiles, block, count, panels, few, shares, padded, vplane, mplane, line
-    )
+        few, tile, rows, columns, tiles, block, count, panels, group, shares, padded, vplane,
+        uplane, mplane, line, g.groups * points * (vplane if few else uplane),
+        points * (mplane + (uplane if few else vplane)) + work,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """Transform the weights into `weights` numbers, then multiply."""
+    """Transform weights or tiles into `numbers` numbers, then multiply."""
 
+    few: bool
     transform: Job
     multiply: Job
-    weights: int
+    numbers: int
 
 
 @lru_cache(maxsize=1024)
@@ -118,34 +131,37 @@ def jobs(problem: Problem, source: Strides, w: Strides, out: Strides) -> Jobs:
     """The jobs of y or dx, for arrays with these strides in bytes."""
     g, item = problem.geometry, problem.dtype.itemsize
     c, cut, element = correlation(problem), blocks(problem), ELEMENTS[problem.dtype.name]
-    lanes = compiler.target().lanes(element).count
-    width, points = cut.tile.vectors * lanes, cut.tile.filtering.tile**2
+    points = cut.tile.filtering.tile**2
     first, second, *axes = (s // item for s in w)
     so, sr = (second, first) if problem.direction == "input_grad" else (first, second)
     taps = _taps(problem, tuple(axes))
-    uplane = spread(cut.panels * c.depth * c.sums * width, item)
-    size = points * uplane
-    transform = Job(
-        WINOGRAD_WEIGHTS, element, cut.tile,
-        dict(taps=taps.ctypes.data, M=c.rows, C=c.sums, K=c.depth, so=so, sr=sr,
-             panels=cut.panels, plane=uplane, wg=g.group_out * first, tog=size),
-        g.groups * cut.panels, True, (taps,),
-    )  # fmt: skip
     xn, xc, *xs = _strides(source, item)
     yn, yo, *ys = _strides(out, item)
     values = dict(
         xn=xn, xc=xc, xz=xs[0], xh=xs[1], xw=xs[2], D=c.source[0], H=c.source[1], W=c.source[2],
-        pz=c.pads[0], ph=c.pads[1], pw=c.pads[2], C=c.sums, K=c.depth,
+        pz=c.pads[0], ph=c.pads[1], pw=c.pads[2], C=c.sums, K=c.depth, xg=c.sums * xc,
         OZ=c.size[0], OH=c.size[1], OW=c.size[2], TY=cut.rows, TX=cut.columns, tiles=cut.tiles,
         block=cut.block, blocks=cut.blocks, line=cut.line, yn=yn, yo=yo, yz=ys[0], yh=ys[1],
-        yw=ys[2], M=c.rows, panels=cut.panels, few=cut.few, shares=cut.shares, padded=cut.padded,
-        vplane=cut.vplane, mplane=cut.mplane, uplane=uplane, xg=c.sums * xc, wg=size,
-        yg=c.rows * yo, bg=c.rows,
+        yw=ys[2], yg=c.rows * yo, bg=c.rows, taps=taps.ctypes.data, M=c.rows, so=so, sr=sr,
+        wg=g.group_out * first, panels=cut.panels, few=cut.group, shares=cut.shares,
+        padded=cut.padded, vplane=cut.vplane, uplane=cut.uplane, mplane=cut.mplane,
+        ug=points * cut.uplane, vg=points * cut.vplane,
     )  # fmt: skip
-    multiply = Job(
-        WINOGRAD, element, cut.tile, values, g.groups * cut.blocks * cut.shares, True
-    )
-    return Jobs(transform, multiply, g.groups * size)
+
+    def job(generator: Generator, parts: int, **other: int) -> Job:
+        return Job(generator, element, cut.tile, values | other, g.groups * parts, True, (taps,))
+
+    if cut.few:
+        shares = min(cut.padded // (_width(cut.tile, element) // cut.tile.vectors), PARTS)
+        transform = job(WINOGRAD_SOURCE, cut.blocks * shares, shares=shares)
+        return Jobs(True, transform, job(WINOGRAD_FEW, cut.panels), cut.beforehand)
+    transform = job(WINOGRAD_WEIGHTS, cut.panels)
+    multiply = job(WINOGRAD, cut.blocks * cut.shares)
+    return Jobs(False, transform, multiply, cut.beforehand)
+
+
+def _width(tile: WinogradTile, element: str) -> int:
+    return tile.vectors * compiler.target().lanes(element).count
 
 
 def _taps(problem: Problem, strides: tuple[int, ...]) -> np.ndarray:
@@ -162,15 +178,6 @@ def _strides(strides: Strides, item: int) -> tuple[int, ...]:
     """Strides in elements for sample, channel and three axes."""
     n, c, *spatial = (s // item for s in strides)
     return (n, c, *(0,) * (3 - len(spatial)), *spatial)
-
-
-def weight_bytes(problem: Problem) -> int:
-    """Bytes of the transformed weights."""
-    c, cut, item = correlation(problem), blocks(problem), problem.dtype.itemsize
-    lanes = compiler.target().lanes(ELEMENTS[problem.dtype.name]).count
-    width = cut.tile.vectors * lanes
-    plane = spread(cut.panels * c.depth * c.sums * width, item)
-    return problem.geometry.groups * cut.tile.filtering.tile**2 * plane * item
 
 
 @dataclass(frozen=True)
@@ -249,7 +256,7 @@ def outer_job(problem: Problem, x: Strides, dy: Strides) -> Job:
     values = dict(
         xn=xn, xc=xc, xz=xs[0], xh=xs[1], xw=xs[2], D=source[0], H=source[1], W=source[2],
         pz=pads[0], ph=pads[1], pw=pads[2], C=g.group_in, K=depth, O=g.group_out,
-        channels=g.group_in, OZ=size[0], OH=size[1], OW=size[2], TY=cut.rows, TX=cut.columns,
+        OZ=size[0], OH=size[1], OW=size[2], TY=cut.rows, TX=cut.columns,
         tiles=cut.tiles, block=cut.block, blocks=cut.blocks, line=cut.line, yn=yn, yo=yo,
         yz=ys[0], yh=ys[1], yw=ys[2], cpanels=cut.cpanels, opanels=cut.opanels,
         cshares=cut.cshares, oshares=cut.oshares, pieces=cut.pieces, cpadded=cut.cpadded,

@@ -130,6 +130,9 @@ class Planes:
     plane: Value
     tile: Value
 
+    def end(self, points: int) -> Value:
+        return self.at.at(self.plane * points)
+
 
 @dataclass(frozen=True)
 class Work:
@@ -138,6 +141,11 @@ class Work:
     cells: Value
     middle: Value
     line: Value
+
+    @staticmethod
+    def behind(at: Value, line: Value, size: int) -> "Work":
+        """Laid out from here on, for up to `size` numbers at each place of a line."""
+        return Work(at, at.at(line * size), line)
 
 
 def transform(

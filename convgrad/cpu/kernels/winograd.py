@@ -17,29 +17,36 @@ from convgrad.cpu.kernels.tiles import (
 )
 from convgrad.cpu.winograd_tiling import WinogradTile, winograd_tiles
 
-IMAGE = ("x", "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "C", "K")
+IMAGE = ("x", "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "C", "K", "xg")
 GRID = ("OZ", "OH", "OW", "TY", "TX", "tiles", "block", "blocks", "line")
-WEIGHT_FIELDS = ("w", "to", "taps", "R", "M", "C", "K", "so", "sr", "panels", "plane", "wg", "tog")
+WEIGHTS = ("w", "taps", "M", "so", "sr", "panels", "uplane", "wg")
+RESULT = ("y", "bias", "yn", "yo", "yz", "yh", "yw", "mplane", "yg", "bg", "accumulate", "scale")
+WEIGHT_FIELDS = (*WEIGHTS, "to", "C", "K", "ug")
+SOURCE_FIELDS = (*IMAGE, *GRID, "to", "shares", "padded", "vplane", "vg")
 FIELDS = (
-    *IMAGE, *GRID, "w", "y", "bias", "yn", "yo", "yz", "yh", "yw", "M", "panels", "few", "shares",
-    "padded", "vplane", "mplane", "uplane", "xg", "wg", "yg", "bg", "accumulate", "scale",
+    *IMAGE, *GRID, *RESULT, "w", "M", "panels", "few", "shares", "padded", "vplane", "uplane", "ug",
 )  # fmt: skip
+FEW_FIELDS = ("x", "C", "K", *GRID, *RESULT, *WEIGHTS, "padded", "vplane", "vg")
 
 
 def transform_weights(lanes: Lanes, tile: WinogradTile) -> str:
-    """to[point][panel][(k, c)][row] = (G w Gᵀ)[point] / divisor²; a part is a panel of a group.
-
-    taps: the places of the nine weights of a depth k, K of them. Rows that are none repeat the
-    last one.
-    """
+    """to[point][panel][(k, c)][row] = (G w Gᵀ)[point] / divisor²; a part is a panel of a group."""
     k, a = start("transform_weights", lanes, WEIGHT_FIELDS)
     group, panel = split(k.parameters[1], a["panels"])
-    w, to = a["w"].at(group * a["wg"]), a["to"].at(group * a["tog"])
-    form, count = tile.filtering, lanes.count
+    size = a["K"] * a["C"] * (tile.vectors * lanes.count)
+    to = a["to"].at(group * a["ug"] + panel * size)
+    transform_panel(k, a, tile, a["w"].at(group * a["wg"]), panel, to)
+    return k.text()
+
+
+def transform_panel(
+    k: Kernel, a: dict[str, Value], tile: WinogradTile, w: Value, panel: Value, to: Value
+) -> None:
+    """One panel of weights. Rows that are none repeat the last one."""
+    form, count = tile.filtering, k.lanes.count
     width = tile.vectors * count
     divisor = k.number(float(form.divisor**2))
     taps = len(form.g[0])
-    to = to.at(panel * a["K"] * a["C"] * width)
     with k.loop(tile.vectors) as (j, _):
         first = panel * width + j * count
         rows = [w.at((first + i).minimum(a["M"] - 1) * a["so"]) for i in range(count)]
@@ -53,67 +60,136 @@ def transform_weights(lanes: Lanes, tile: WinogradTile) -> str:
             for r in range(form.tile):
                 row = [column[r] for column in columns]
                 for s, v in enumerate(expand(k, form.g, row)):
-                    at.store(v, a["plane"] * (r * form.tile + s))
+                    at.store(v, a["uplane"] * (r * form.tile + s))
+
+
+def transform_source(lanes: Lanes, tile: WinogradTile) -> str:
+    """to[point][tile][(k, c)] = (Bᵀ x B)[point]; a part is a block of tiles, a share of channels."""
+    k, a = start("transform_source", lanes, SOURCE_FIELDS)
+    form = tile.filtering
+    group, block, share = split(k.parameters[1], a["blocks"], a["shares"])
+    panels = (a["C"] + lanes.count - 1) // lanes.count
+    c0, c1 = (panels * (share + i) // a["shares"] * lanes.count for i in (0, 1))
+    first, last = block_tiles(a, block)
+    x = image(a, a["x"].at(group * a["xg"] + c0 * a["xc"]), c1.minimum(a["C"]) - c0)
+    pitch = a["K"] * a["padded"]
+    to = Planes(a["to"].at(group * a["vg"] + first * pitch + c0), a["vplane"], pitch)
+    grid = Grid(a["OZ"], a["TY"], a["TX"], form.step)
+    work = Work.behind(k.parameters[2], a["line"], form.tile * lanes.count)
+    transform(k, x, form.bt, grid, first, last, a["K"], a["padded"], to, work)
     return k.text()
 
 
 def winograd(lanes: Lanes, tile: WinogradTile) -> str:
-    """result = scale·Aᵀ[Σ_{k,c} U[k,c] ⊙ V[k,c]]A + bias (+ result), a block of tiles at a time.
+    """result = scale·Aᵀ[Σ_{k,c} U[k,c] ⊙ V[k,c]]A + bias (+ result), many tiles.
 
-    A part is one block of tiles of one group, for a share of the panels of weights.
+    A part is one block of tiles of one group, which it transforms, for a share of the panels of
+    transformed weights.
     """
     k, a = start("winograd", lanes, FIELDS)
-    _, part, scratch = k.parameters
     form, width = tile.filtering, tile.vectors * lanes.count
     points = form.tile**2
-    group, block, share = split(part, a["blocks"], a["shares"])
+    group, block, share = split(k.parameters[1], a["blocks"], a["shares"])
     p0, p1 = (a["panels"] * (share + i) // a["shares"] for i in (0, 1))
-    first = block * a["block"]
-    last = (first + a["block"]).minimum(a["tiles"])
-    source = Planes(scratch, a["vplane"], a["K"] * a["padded"])
-    products = Planes(scratch.at(a["vplane"] * points), a["mplane"], a["few"] * width)
-    cells = products.at.at(a["mplane"] * points)
-    work = Work(cells, cells.at(a["line"] * (form.tile * lanes.count)), a["line"])
+    first, last = block_tiles(a, block)
+    source = Planes(k.parameters[2], a["vplane"], a["K"] * a["padded"])
+    products = Planes(source.end(points), a["mplane"], a["few"] * width)
+    work = Work.behind(products.end(points), a["line"], form.tile * lanes.count)
     grid = Grid(a["OZ"], a["TY"], a["TX"], form.step)
-    x = image(a, a["x"].at(group * a["xg"]))
+    x = image(a, a["x"].at(group * a["xg"]), a["C"])
     transform(k, x, form.bt, grid, first, last, a["K"], a["padded"], source, work)
-    micros = {h: tile_products(lanes, tile, h) for h in (tile.height, tile.height - 1) if h}
-    weights, bias = a["w"].at(group * a["wg"]), a["bias"].at(group * a["bg"])
-    y = Image(
-        a["y"].at(group * a["yg"]), a["M"], a["yn"], a["yo"], (a["yz"], a["yh"], a["yw"]),
-        (a["OZ"], a["OH"], a["OW"]), (k.constant("i64", 0),) * 3,
-    )  # fmt: skip
-    count = last - first
-    size = a["K"] * a["C"] * width
-    panels = (count + tile.height - 1) // tile.height
-    low = (panels * tile.height - count).minimum(panels)
-    tall = panels - low
+    weights, bias = a["w"].at(group * a["ug"]), a["bias"].at(group * a["bg"])
+    multiply = Multiply(k, a, tile)
     with k.loop(p1, start=p0, step=a["few"]) as (p, _):
         few = a["few"].minimum(p1 - p)
-        with k.loop(points) as (point, _), k.loop(few) as (i, _):
-            b = weights.at(point * a["uplane"] + (p + i) * size)
-            v = source.at.at(point * source.plane)
-            to = products.at.at(point * products.plane + i * width)
-            for height, micro in micros.items():
-                is_tall = height == tile.height
-                number, start_at = (tall, k.constant("i64", 0)) if is_tall else (low, tall * tile.height)
-                with k.loop(number) as (row, _):
-                    t = start_at + row * height
-                    k.do(
-                        micro, to.at(t * products.tile), v.at(t * source.tile), b, a["C"], a["K"],
-                        source.tile, a["padded"], products.tile,
-                    )  # fmt: skip
-        begin = p * width
-        channels = (few * width).minimum(a["M"] - begin)
+        own = weights.at(p * a["K"] * a["C"] * width)
+        multiply.products(source, own, few, last - first, products)
+        channels = (few * width).minimum(a["M"] - p * width)
+        y = result(a, k, group)
+        untransform(k, a, form, grid, (first, last), products, p * width, channels, y, bias, work)
+    return k.text()
+
+
+def winograd_few(lanes: Lanes, tile: WinogradTile) -> str:
+    """The same of few tiles, that have been transformed: the weights are transformed here.
+
+    A part is one panel of weights of one group.
+    """
+    k, a = start("winograd_few", lanes, FEW_FIELDS)
+    form, width = tile.filtering, tile.vectors * lanes.count
+    points = form.tile**2
+    group, panel = split(k.parameters[1], a["panels"])
+    weights = k.parameters[2]
+    products = Planes(weights.at(a["uplane"] * points), a["mplane"], k.constant("i64", width))
+    work = Work.behind(products.end(points), a["line"], form.tile * lanes.count)
+    grid = Grid(a["OZ"], a["TY"], a["TX"], form.step)
+    transform_panel(k, a, tile, a["w"].at(group * a["wg"]), panel, weights)
+    multiply = Multiply(k, a, tile)
+    begin, bias = panel * width, a["bias"].at(group * a["bg"])
+    channels, one = (a["M"] - begin).minimum(width), k.constant("i64", 1)
+    with k.loop(a["blocks"]) as (block, _):
+        first, last = block_tiles(a, block)
+        pitch = a["K"] * a["padded"]
+        source = Planes(a["x"].at(group * a["vg"] + first * pitch), a["vplane"], pitch)
+        multiply.products(source, weights, one, last - first, products)
+        y = result(a, k, group)
         untransform(k, a, form, grid, (first, last), products, begin, channels, y, bias, work)
     return k.text()
 
 
-def image(a: dict[str, Value], at: Value) -> Image:
+def block_tiles(a: dict[str, Value], block: Value) -> tuple[Value, Value]:
+    first = block * a["block"]
+    return first, (first + a["block"]).minimum(a["tiles"])
+
+
+def image(a: dict[str, Value], at: Value, channels: Value) -> Image:
     return Image(
-        at, a["C"], a["xn"], a["xc"], (a["xz"], a["xh"], a["xw"]), (a["D"], a["H"], a["W"]),
+        at, channels, a["xn"], a["xc"], (a["xz"], a["xh"], a["xw"]), (a["D"], a["H"], a["W"]),
         (a["pz"], a["ph"], a["pw"]),
     )  # fmt: skip
+
+
+def result(a: dict[str, Value], k: Kernel, group: Value) -> Image:
+    return Image(
+        a["y"].at(group * a["yg"]), a["M"], a["yn"], a["yo"], (a["yz"], a["yh"], a["yw"]),
+        (a["OZ"], a["OH"], a["OW"]), (k.constant("i64", 0),) * 3,
+    )  # fmt: skip
+
+
+class Multiply:
+    """The products of transformed tiles and weights, point by point."""
+
+    def __init__(self, k: Kernel, a: dict[str, Value], tile: WinogradTile) -> None:
+        self.k, self.a, self.tile = k, a, tile
+        self.micros = {
+            h: tile_products(k.lanes, tile, h) for h in (tile.height, tile.height - 1) if h
+        }
+
+    def products(
+        self, source: Planes, weights: Value, panels: Value, count: Value, to: Planes
+    ) -> None:
+        """to[point][tile][·] of `count` tiles and so many panels.
+
+        The tiles are cut into rows of a register tile's height and of one less; where that does
+        not come out even, some more are computed.
+        """
+        k, a, height = self.k, self.a, self.tile.height
+        width = self.tile.vectors * k.lanes.count
+        size = a["K"] * a["C"] * width
+        rows = (count + height - 1) // height
+        low = (rows * height - count).minimum(rows)
+        tall = rows - low
+        with k.loop(self.tile.filtering.tile ** 2) as (point, _), k.loop(panels) as (i, _):
+            b = weights.at(point * a["uplane"] + i * size)
+            v, m = source.at.at(point * source.plane), to.at.at(point * to.plane + i * width)
+            for h, micro in self.micros.items():
+                number, begin = (tall, 0) if h == height else (low, tall * height)
+                with k.loop(number) as (row, _):
+                    t = row * h + begin
+                    k.do(
+                        micro, m.at(t * to.tile), v.at(t * source.tile), b, a["C"], a["K"],
+                        source.tile, a["padded"], to.tile,
+                    )  # fmt: skip
 
 
 def tile_products(lanes: Lanes, tile: WinogradTile, height: int) -> Kernel:
@@ -234,4 +310,6 @@ def write_tail(
 
 
 WINOGRAD = Generator("winograd", winograd, FIELDS, winograd_tiles)
+WINOGRAD_FEW = Generator("winograd_few", winograd_few, FEW_FIELDS, winograd_tiles)
+WINOGRAD_SOURCE = Generator("transform_source", transform_source, SOURCE_FIELDS, winograd_tiles)
 WINOGRAD_WEIGHTS = Generator("transform_weights", transform_weights, WEIGHT_FIELDS, winograd_tiles)

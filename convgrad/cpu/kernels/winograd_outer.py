@@ -4,13 +4,12 @@ from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.frame import split, start
 from convgrad.cpu.kernels.tiles import Grid, Image, Planes, Work, contract, transform
-from convgrad.cpu.kernels.winograd import GRID, IMAGE, image
+from convgrad.cpu.kernels.winograd import GRID, IMAGE, block_tiles, image
 from convgrad.cpu.winograd_tiling import WinogradTile, winograd_tiles
 
 FIELDS = (
     *IMAGE, *GRID, "dy", "dw", "yn", "yo", "yz", "yh", "yw", "O", "cpanels", "opanels",
-    "cshares", "oshares", "pieces", "cpadded", "opadded", "cplane", "oplane", "xg", "yg", "dwg",
-    "dws", "channels",
+    "cshares", "oshares", "pieces", "cpadded", "opadded", "cplane", "oplane", "yg", "dwg", "dws",
 )  # fmt: skip
 
 
@@ -30,7 +29,7 @@ def winograd_outer(lanes: Lanes, tile: WinogradTile) -> str:
     c0, c1 = (a["cpanels"] * (cshare + i) // a["cshares"] * width for i in (0, 1))
     o0, o1 = (a["opanels"] * (oshare + i) // a["oshares"] * count for i in (0, 1))
     c1, o1 = c1.minimum(a["C"]), o1.minimum(a["O"])
-    a["pz"], a["C"] = a["pz"] - depth, c1 - c0
+    a["pz"] = a["pz"] - depth
     outputs, inputs = o1 - o0, (c1 - c0 + width - 1) // width
     line = inputs * width
     panels = (outputs + tile.height - 1) // tile.height
@@ -39,11 +38,10 @@ def winograd_outer(lanes: Lanes, tile: WinogradTile) -> str:
     plane = panels * tile.height * line
     sums = scratch  # [point][o][c]
     v = Planes(sums.at(plane * points + width), a["cplane"], a["cpadded"])
-    d = Planes(v.at.at(v.plane * points), a["oplane"], a["opadded"])
-    cells = d.at.at(d.plane * points)
-    work = Work(cells, cells.at(a["line"] * (form.tile * count)), a["line"])
+    d = Planes(v.end(points), a["oplane"], a["opadded"])
+    work = Work.behind(d.end(points), a["line"], form.tile * count)
     grid = Grid(a["OZ"], a["TY"], a["TX"], form.step)
-    x = image(a, a["x"].at(group * a["xg"] + c0 * a["xc"]))
+    x = image(a, a["x"].at(group * a["xg"] + c0 * a["xc"]), c1 - c0)
     one, zero = k.constant("i64", 1), k.constant("i64", 0)
     dy = Image(
         a["dy"].at(group * a["yg"] + o0 * a["yo"]), outputs, a["yn"], a["yo"],
@@ -54,8 +52,7 @@ def winograd_outer(lanes: Lanes, tile: WinogradTile) -> str:
     micros = {h: tile_sums(lanes, tile, h) for h in (tile.height, tile.height - 1) if h}
     b0, b1 = (a["blocks"] * (piece + i) // a["pieces"] for i in (0, 1))
     with k.loop(b1, start=b0) as (block, _):
-        first = block * a["block"]
-        last = (first + a["block"]).minimum(a["tiles"])
+        first, last = block_tiles(a, block)
         transform(k, x, form.bt, grid, first, last, one, a["cpadded"], v, work)
         transform(k, dy, form.a, grid, first, last, one, a["opadded"], d, work)
         with k.loop(points) as (point, _), k.loop(inputs) as (p, _):
@@ -116,7 +113,7 @@ def finish(
         for r in range(taps):
             for s, v in enumerate(contract(k, form.g, [column[r] for column in columns])):
                 work.cells.store(v / divisor, (r * taps + s) * lanes)
-        to = dw.at(((o0 + o) * a["channels"] + c0 + c) * each + depth * (taps * taps))
+        to = dw.at(((o0 + o) * a["C"] + c0 + c) * each + depth * (taps * taps))
         with k.loop((size[1] - c).minimum(lanes)) as (j, _):
             for i in range(taps * taps):
                 to.store(work.cells.load(j + i * lanes), j * each + i)
