@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from convgrad.algorithm import Algorithm, Problem
 from convgrad.cpu import implicit_gemm
+from convgrad.cpu import winograd as tiled_winograd
 from convgrad.errors import AlgorithmError
 from convgrad.reference import direct, fft, im2col, rot180, winograd
 
@@ -18,6 +19,7 @@ MIXING_HANDICAP = 3
 
 TABLE: dict[str, tuple[Algorithm, ...]] = {
     "cpu": (
+        tiled_winograd.ALGORITHM,
         implicit_gemm.ALGORITHM,
         im2col.ALGORITHM,
         winograd.ALGORITHM,

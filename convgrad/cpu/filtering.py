@@ -36,6 +36,20 @@ class Filtering:
     def step(self) -> int:
         return len(self.a[0])
 
+    def growth(self, contracted: str) -> float:
+        """The largest Σ of |matrix entries| that one number of the result takes part in.
+
+        contracted: "forward", where results are y, or "weight_grad", where they are dw.
+        """
+        a, x, w = ([sum(map(abs, row)) for row in matrix] for matrix in (self.a, self.bt, self.g))
+        out, others = (self.a, (x, w)) if contracted == "forward" else (self.g, (x, a))
+        size = len(out[0])
+        sums = [
+            sum(abs(out[i][j]) * others[0][i] * others[1][i] for i in range(self.tile))
+            for j in range(size)
+        ]
+        return float(max(sums) / self.divisor)
+
 
 def filtering(step: int, taps: int, pairs: Sequence[Fraction]) -> Filtering:
     """F(step, taps) at the points 0, ±p for p in pairs, and infinity."""
@@ -44,9 +58,12 @@ def filtering(step: int, taps: int, pairs: Sequence[Fraction]) -> Filtering:
     scales = [1 / prod([p - q for q in rest]) for p, rest in zip(points, others, strict=True)]
     divisor = lcm(*(_odd(scale.denominator) for scale in scales))
     size = len(points) + 1
-    a = [[p**j for j in range(step)] for p in points] + [[Fraction(j == step - 1) for j in range(step)]]
+    a = [[p**j for j in range(step)] for p in points] + [
+        [Fraction(j == step - 1) for j in range(step)]
+    ]
     g = [
-        [p**j * scale * divisor for j in range(taps)] for p, scale in zip(points, scales, strict=True)
+        [p**j * scale * divisor for j in range(taps)]
+        for p, scale in zip(points, scales, strict=True)
     ]
     g.append([Fraction(divisor * (j == taps - 1)) for j in range(taps)])
     bt = [_polynomial(roots, size) for roots in (*others, points)]
@@ -57,7 +74,10 @@ def _polynomial(roots: Sequence[Fraction], size: int) -> list[Fraction]:
     """The coefficients of Π (z − root), lowest first."""
     c = [Fraction(1)]
     for root in roots:
-        c = [low - root * high for low, high in zip([Fraction(0), *c], [*c, Fraction(0)], strict=True)]
+        c = [
+            low - root * high
+            for low, high in zip([Fraction(0), *c], [*c, Fraction(0)], strict=True)
+        ]
     return c + [Fraction(0)] * (size - len(c))
 
 

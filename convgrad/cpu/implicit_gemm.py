@@ -16,18 +16,18 @@ Source: Goto & van de Geijn 2008 (packing and tiles); Zhang, Franchetti & Low 20
 """
 
 import warnings
-from dataclasses import replace
 from functools import cache, lru_cache
 from math import prod
 
 import numpy as np
 
-from convgrad.algorithm import Algorithm, Epilogue, MapFunction, Problem, plain_sum_bound
+from convgrad.algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
 from convgrad.cpu.correlation import forward_axes, input_grad_axes
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.kernels.inner import INNER
 from convgrad.cpu.jobs import block_of, cell_bytes, correlations, weight_job
 from convgrad.cpu.products import products
+from convgrad.cpu.real_sums import by_real_sums, in_order, real_problem
 from convgrad.cpu.shares import weight_split
 from convgrad.cpu.tiling import CHUNK, REGISTER
 from convgrad.reference import im2col
@@ -58,65 +58,21 @@ def forward(
     problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """One correlation over x, rows of a tile being output channels."""
-    _by_real_sums(_correlate, problem, x, w, out, epilogue)
+    by_real_sums(_correlate, problem, x, w, out, epilogue)
 
 
 def input_grad(
     problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """A correlation over dy for each residue of the stride, rows being input channels."""
-    _by_real_sums(_correlate, problem, dy, w, out, epilogue)
+    by_real_sums(_correlate, problem, dy, w, out, epilogue)
 
 
 def weight_grad(
     problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Outer products over cells, summed in tiles; splits of a long sum are added in order."""
-    _by_real_sums(_accumulate, problem, x, dy, out, epilogue)
-
-
-def _by_real_sums(
-    kernel: MapFunction, problem: Problem, a: np.ndarray, b: np.ndarray, out: np.ndarray,
-    epilogue: Epilogue,
-) -> None:  # fmt: skip
-    """The kernels are for float32 and float64: half types are widened, complex numbers taken apart.
-
-    Re = Re·Re − Im·Im, Im = Re·Im + Im·Re: four real maps on views of the parts.
-    """
-    real = _real(problem)
-    a, b = (_aligned(array) for array in (a, b))
-    if problem.dtype.kind == "c":
-        bias, scale = epilogue.bias, epilogue.scale
-        (a_re, a_im), (b_re, b_im), (re, im) = (
-            (np.real(array), np.imag(array)) for array in (a, b, out)
-        )
-        first = Epilogue(scale, epilogue.accumulate, None if bias is None else np.real(bias))
-        kernel(real, a_re, b_re, re, first)
-        kernel(real, a_im, b_im, re, Epilogue(-scale, True))
-        kernel(real, a_re, b_im, im, replace(first, bias=None if bias is None else np.imag(bias)))
-        kernel(real, a_im, b_re, im, Epilogue(scale, True))
-    elif real.dtype != problem.dtype:
-        wide = np.empty(out.shape, real.dtype)
-        kernel(real, a.astype(real.dtype), b.astype(real.dtype), wide, Epilogue())
-        epilogue.store(out, wide, bias_axis=None if problem.direction == "weight_grad" else 1)
-    elif any(stride % out.itemsize for stride in out.strides):
-        aligned = out.copy()
-        kernel(problem, a, b, aligned, epilogue)
-        out[...] = aligned
-    else:
-        kernel(problem, a, b, out, epilogue)
-
-
-def _aligned(array: np.ndarray) -> np.ndarray:
-    """The array, or a copy where its strides are not whole numbers of elements."""
-    return array.copy() if any(s % array.itemsize for s in array.strides) else array
-
-
-@lru_cache(maxsize=1024)
-def _real(problem: Problem) -> Problem:
-    """The same problem in the dtype that the kernels compute in."""
-    names = {"complex64": "float32", "complex128": "float64"}
-    return replace(problem, dtype=np.dtype(names.get(problem.dtype.name, problem.wide.name)))
+    by_real_sums(_accumulate, problem, x, dy, out, epilogue)
 
 
 def _correlate(
@@ -161,7 +117,7 @@ def _accumulate(
     direct = pieces == 1 and epilogue == Epilogue() and out.flags.c_contiguous
     result = out[None] if direct else np.empty((pieces, *out.shape), problem.dtype)
     job.run(x=x, dy=dy, dw=result)
-    total = _in_order(result)
+    total = in_order(result)
     if job.generator is INNER and not (np.isfinite(total.max()) and np.isfinite(total.min())):
         spoilt, again = ~np.isfinite(total), np.empty(out.shape, problem.dtype)
         with np.errstate(all="ignore"):
@@ -171,17 +127,10 @@ def _accumulate(
         epilogue.store(out, total)
 
 
-def _in_order(pieces: np.ndarray) -> np.ndarray:
-    total = pieces[0]
-    for piece in pieces[1:]:
-        total += piece
-    return total
-
-
 @lru_cache(maxsize=4096)
 def thread_scratch(problem: Problem) -> int:
     """Bytes that each thread works in."""
-    problem = _real(problem)
+    problem = real_problem(problem)
     if problem.direction == "weight_grad":
         return weight_split(problem).scratch
     g, item = problem.geometry, problem.dtype.itemsize
@@ -194,10 +143,10 @@ def thread_scratch(problem: Problem) -> int:
 
 def scratch(problem: Problem) -> int:
     """Every thread's block; the packed weights, or the pieces of dw; widened copies of halves."""
-    g, item = problem.geometry, _real(problem).dtype.itemsize
+    g, item = problem.geometry, real_problem(problem).dtype.itemsize
     weights = prod(g.w_shape) * item
     if problem.direction == "weight_grad":
-        weights *= weight_split(_real(problem)).pieces + 2
+        weights *= weight_split(real_problem(problem)).pieces + 2
     widened = 0
     if problem.wide != problem.dtype:
         widened = 2 * item * (prod(g.x_shape) + prod(g.y_shape) + prod(g.w_shape))

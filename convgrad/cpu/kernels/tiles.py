@@ -24,9 +24,7 @@ def expand(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
             factor = next(c for c in odd if c and all(_is_dyadic(other / c) for other in odd))
             shared = linear(k, even, values)
             other = linear(k, [c / factor for c in odd], values)
-            results += [
-                k.fma(other, k.number(float(f)), shared) for f in (factor, -factor)
-            ]
+            results += [k.fma(other, k.number(float(f)), shared) for f in (factor, -factor)]
             i += 2
         else:
             results.append(linear(k, row, values))
@@ -159,9 +157,7 @@ def transform(
     """
     lanes, size = k.lanes.count, len(matrix[0])
     with k.loop(image.channels, step=lanes) as (c, _):
-        offsets = [
-            ((c + j).minimum(image.channels - 1)) * image.channel for j in range(lanes)
-        ]
+        offsets = [((c + j).minimum(image.channels - 1)) * image.channel for j in range(lanes)]
         with each_run(k, grid, first, last) as run, k.loop(depth) as (d, _):
             width = run.count * grid.step + (size - grid.step)
             copy_cells(k, image, run, grid, run.z + d, c, offsets, size, width, work)

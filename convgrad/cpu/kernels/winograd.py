@@ -179,7 +179,7 @@ class Multiply:
         rows = (count + height - 1) // height
         low = (rows * height - count).minimum(rows)
         tall = rows - low
-        with k.loop(self.tile.filtering.tile ** 2) as (point, _), k.loop(panels) as (i, _):
+        with k.loop(self.tile.filtering.tile**2) as (point, _), k.loop(panels) as (i, _):
             b = weights.at(point * a["uplane"] + i * size)
             v, m = source.at.at(point * source.plane), to.at.at(point * to.plane + i * width)
             for h, micro in self.micros.items():
@@ -211,7 +211,10 @@ def tile_products(lanes: Lanes, tile: WinogradTile, height: int) -> Kernel:
             fresh = []
             for i, row in enumerate(rows):
                 one = k.splat(row.load(line + c))
-                fresh += [k.fma(one, v, sums.values[i * tile.vectors + j]) for j, v in enumerate(registers)]
+                fresh += [
+                    k.fma(one, v, sums.values[i * tile.vectors + j])
+                    for j, v in enumerate(registers)
+                ]
             sums.values = fresh
         outer.values = sums.values
     for i in range(height):

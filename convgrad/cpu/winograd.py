@@ -1,0 +1,179 @@
+"""Tiled Winograd: minimal filtering F(4×4, 3×3) in generated kernels, a block of tiles at a time.
+
+    y  = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A         tiles of 4×4 results
+    dw = Gᵀ [ Σ_tiles (Bᵀ x B) ⊙ (A dy Aᵀ) ] G
+
+The last two axes have three taps each; taps of a third axis in front are summed like channels. The
+input gradient is the forward map over dy with the kernel turned around. A block of tiles is
+transformed with a lane for each channel; the products of all its channels are 36 small matrix
+products, one for each point; the results are transformed back while they are in the cache.
+Where there are fewer tiles than channels, all tiles are transformed beforehand, otherwise all
+weights.
+
+The points are 0, ±3/4, ±3/2 and infinity, which keeps the error below four times that of a plain
+sum (the usual 0, ±1, ±2: eight times). Integers stay exact where w (or for dw, x or dy) is a
+multiple of 243² = 59,049. NaN and infinity reach every result of the tiles that they lie in.
+
+Work: 36 products for 16 results of 9 taps: a quarter.  Scratch: at most 4 MiB a thread, and one
+transformed copy of the weights, or of all tiles where that is smaller.
+Error: that of a plain sum times the growth of the transforms, in an order that depends on the
+geometry alone: the same bits for any number of threads, and for a sample in any batch.
+Source: Winograd 1980, Arithmetic Complexity of Computations; Lavin & Gray 2016, Fast Algorithms
+for Convolutional Neural Networks; Barabasz, Anderson, Soodhalter & Gregg 2020 (points).
+"""
+
+from math import prod
+
+import numpy as np
+
+from convgrad.algorithm import (
+    UNIT_ROUNDOFF,
+    Algorithm,
+    Epilogue,
+    ErrorBound,
+    Problem,
+)
+from convgrad.cpu.filtering import F43
+from convgrad.cpu.jit import compiler, threads
+from convgrad.cpu.real_sums import by_real_sums, in_order, real_problem
+from convgrad.cpu.winograd_jobs import blocks, jobs
+from convgrad.cpu.winograd_shares import outer_job, shares
+
+
+def refuses(problem: Problem) -> str | None:
+    """Whatever has not three taps, one apart, on its last two axes."""
+    g = problem.geometry
+    missing = compiler.unavailable()
+    if missing is not None:
+        return missing
+    if problem.precision == "strict":
+        return 'it adds before it multiplies, which precision="strict" excludes'
+    if g.rank not in (2, 3):
+        return f"its tiles have two axes, and at most one more in front, not {g.rank}"
+    if g.kernel[-2:] != (3, 3):
+        return f"the kernel must have 3×3 taps on the last two axes, not {g.kernel}"
+    if any(s != 1 for s in g.stride):
+        return f"the stride must be 1, not {g.stride}"
+    if any(d != 1 for d, k in zip(g.dilation, g.kernel, strict=True) if k > 1):
+        return f"the dilation must be 1, not {g.dilation}"
+    if g.macs == 0:
+        return "there is nothing to multiply"
+    if thread_scratch(problem) > threads.SCRATCH:
+        return f"its tiles take more than the {threads.SCRATCH:,} bytes of a thread"
+    return None
+
+
+def forward(
+    problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """Tiles of x, lanes being output channels."""
+    by_real_sums(_correlate, problem, x, w, out, epilogue)
+
+
+def input_grad(
+    problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """Tiles of dy, lanes being input channels; the kernel is turned around."""
+    by_real_sums(_correlate, problem, dy, w, out, epilogue)
+
+
+def weight_grad(
+    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """Outer products of tiles of dy and x; pieces of a long sum are added in order."""
+    by_real_sums(_accumulate, problem, x, dy, out, epilogue)
+
+
+def _correlate(
+    problem: Problem, source: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    bias = epilogue.bias
+    bias = (
+        np.zeros(out.shape[1], out.dtype) if bias is None else np.ascontiguousarray(bias, out.dtype)
+    )
+    two = jobs(problem, source.strides, w.strides, out.strides)
+    transformed = np.empty(two.numbers, out.dtype)
+    if two.few:
+        two.transform.run(x=source, to=transformed)
+        operands = {"x": transformed, "w": w}
+    else:
+        two.transform.run(w=w, to=transformed)
+        operands = {"x": source, "w": transformed}
+    accumulate = int(epilogue.accumulate)
+    two.multiply.run(epilogue.scale, **operands, y=out, bias=bias, accumulate=accumulate)
+
+
+def _accumulate(
+    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    job = outer_job(problem, x.strides, dy.strides)
+    pieces = job.values["pieces"]
+    direct = pieces == 1 and epilogue == Epilogue() and out.flags.c_contiguous
+    result = out[None] if direct else np.empty((pieces, *out.shape), problem.dtype)
+    job.run(x=x, dy=dy, dw=result)
+    if not direct:
+        epilogue.store(out, in_order(result))
+
+
+def thread_scratch(problem: Problem) -> int:
+    """Bytes that each thread works in."""
+    problem = real_problem(problem)
+    cut = shares(problem) if problem.direction == "weight_grad" else blocks(problem)
+    return cut.scratch * problem.dtype.itemsize
+
+
+def scratch(problem: Problem) -> int:
+    """Every thread's block; what is transformed beforehand, or the pieces of dw."""
+    real, g = real_problem(problem), problem.geometry
+    item = real.dtype.itemsize
+    if problem.direction == "weight_grad":
+        shared = prod(g.w_shape) * item * (shares(real).pieces + 2)
+    else:
+        shared = blocks(real).beforehand * item
+    widened = 0
+    if problem.wide != problem.dtype:
+        widened = 2 * item * (prod(g.x_shape) + prod(g.y_shape) + prod(g.w_shape))
+    return thread_scratch(problem) * threads.get_num_threads() + shared + widened
+
+
+def seconds(problem: Problem) -> float:
+    """Products of whole tiles and lanes, and the transforms of each operand."""
+    real, g = real_problem(problem), problem.geometry
+    cut = shares(real) if problem.direction == "weight_grad" else blocks(real)
+    item = real.dtype.itemsize
+    wide = {"float64": 2, "complex64": 4, "complex128": 8}.get(problem.dtype.name, 1)
+    lanes = 64 // item
+    depth = g.taps // 9
+    ins, outs = (-(-c // lanes) * lanes for c in (g.group_in, g.group_out))
+    products = 36 * cut.tiles * ins * outs * depth * g.groups * 2 / 130e9
+    tiles = cut.tiles * (ins * depth + outs) * g.groups * 8e-9
+    weights = prod(g.w_shape) * 1.5e-9
+    return 40e-6 + wide * (products + tiles + weights)
+
+
+def error(problem: Problem) -> ErrorBound:
+    """(n+1)·u of the sums over channels or tiles, times the growth of the transforms on two axes.
+
+    Source: Barabasz, Anderson, Soodhalter & Gregg 2020, Error Analysis and Improving the Accuracy
+    of Winograd Convolution for DNNs, theorem 1.
+    """
+    g = problem.geometry
+    tiles = g.batch * prod(-(-n // F43.step) for n in g.out_size[-2:]) * prod(g.out_size[:-2])
+    depth = prod(g.kernel[:-2])
+    summed = {
+        "forward": g.group_in * depth,
+        "input_grad": g.group_out * depth,
+        "weight_grad": tiles,
+    }[problem.direction]
+    contracted = "weight_grad" if problem.direction == "weight_grad" else "forward"
+    growth = summed * F43.growth(contracted) ** 2
+    u = UNIT_ROUNDOFF[problem.wide.name] * (4 if problem.dtype.kind == "c" else 1)
+    rounding = UNIT_ROUNDOFF[problem.dtype.name] if problem.wide != problem.dtype else 0.0
+    steps = summed + 1 + 4 * F43.tile
+    return ErrorBound(growth * steps * u / max(g.terms(problem.direction), 1) + rounding, "largest")
+
+
+ALGORITHM = Algorithm(
+    "tiled_winograd", "minimal filtering of 3×3 kernels, in tiles", refuses,
+    forward, input_grad, weight_grad, scratch, seconds, error,
+)  # fmt: skip
