@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from convgrad.algorithm import Epilogue, MapFunction, Problem
+from convgrad.cpu.halves import in_float32
 
 
 def by_real_sums(
@@ -29,9 +30,7 @@ def by_real_sums(
         kernel(real, a_re, b_im, im, replace(first, bias=None if bias is None else np.imag(bias)))
         kernel(real, a_im, b_re, im, Epilogue(scale, True))
     elif real.dtype != problem.dtype:
-        wide = np.empty(out.shape, real.dtype)
-        kernel(real, a.astype(real.dtype), b.astype(real.dtype), wide, Epilogue())
-        epilogue.store(out, wide, bias_axis=None if problem.direction == "weight_grad" else 1)
+        in_float32(kernel, problem, a, b, out, epilogue)
     elif any(stride % out.itemsize for stride in out.strides):
         aligned = out.copy()
         kernel(problem, a, b, aligned, epilogue)

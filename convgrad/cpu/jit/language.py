@@ -149,6 +149,13 @@ class Value:
             place, self.kernel.constant("i32", align), mask, self.kernel.zero(),
         )  # fmt: skip
 
+    def words(self) -> "Value":
+        """A register's worth of consecutive 16-bit numbers, each in a word of 32 bits."""
+        kernel, count = self.kernel, self.kernel.lanes.count
+        short, long = f"<{count} x i16>", f"<{count} x i32>"
+        read = kernel.emit(short, f"load {short}, ptr {self.text}, align 2")
+        return kernel.emit(long, f"zext {short} {read.text} to {long}")
+
     def gather(self, step: "Operand", mask: "Value") -> "Value":
         """A register of elements `step` apart; zero where the mask is off (and nothing is read)."""
         kernel, lanes = self.kernel, self.kernel.lanes
@@ -174,7 +181,7 @@ class Value:
     def store(self, value: "Value", offset: "Operand" = 0, mask: "Value | None" = None) -> None:
         """Write an element, a piece or a register; only lanes where the mask is on."""
         kernel, lanes = self.kernel, self.kernel.lanes
-        element = lanes.element if value.type.startswith("<") else value.type
+        element = value.type.strip("<>").split(" x ")[-1]
         place = self.at(offset, element)
         if mask is None:
             kernel.write(
@@ -245,6 +252,35 @@ class Kernel:
             yes.type,
             f"select {condition.type} {condition.text}, {yes.type} {yes.text}, {no.type} {no.text}",
         )
+
+    def every(self, kind: str, number: int) -> Value:
+        """A vector of whole numbers, all the same."""
+        count, element = kind.strip("<>").split(" x ")
+        return Value(self, kind, "<" + ", ".join([f"{element} {number}"] * int(count)) + ">")
+
+    def bits(self, value: Value, kind: str) -> Value:
+        """The same bits as another type."""
+        return self.emit(kind, f"bitcast {value.type} {value.text} to {kind}")
+
+    def shifted(self, value: Value, bits: int) -> Value:
+        """Words shifted to the left, or to the right by −bits, with zeros moving in."""
+        by = self.every(value.type, abs(bits))
+        shift = "shl" if bits >= 0 else "lshr"
+        return self.emit(value.type, f"{shift} {value.type} {value.text}, {by.text}")
+
+    def test(self, relation: str, a: Value, b: Value) -> Value:
+        """Lanes where the relation (ult, ugt, uge, …) holds between whole numbers."""
+        mask = f"<{a.type.strip('<>').split(' x ')[0]} x i1>"
+        return self.emit(mask, f"icmp {relation} {a.type} {a.text}, {b.text}")
+
+    def words_of(self, short: Value) -> Value:
+        """A 16-bit number in all lanes, as words of 32 bits."""
+        return self.splat(self.emit("i32", f"zext i16 {short.text} to i32"))
+
+    def lane(self, vector: Value, number: int) -> Value:
+        """One lane of a vector."""
+        kind = vector.type.strip("<>").split(" x ")[1]
+        return self.emit(kind, f"extractelement {vector.type} {vector.text}, i64 {number}")
 
     def zero(self) -> Value:
         return Value(self, self.lanes.type, "zeroinitializer")
