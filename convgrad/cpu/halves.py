@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from convgrad.algorithm import Epilogue, MapFunction, Problem
-from convgrad.cpu.job import Job
+from convgrad.cpu.job import Generator, Job
 from convgrad.cpu.kernels.convert import NARROW, WIDEN
 
 CHUNK = 1 << 15  # numbers that a part of a conversion has
@@ -56,6 +56,15 @@ def sample_slices(problem: Problem) -> list[slice]:
     return [slice(n, min(n + count, g.batch)) for n in range(0, g.batch, count)]
 
 
+def scratch(problem: Problem) -> int:
+    """Bytes of the float32 copies: w or dw whole, x and y of the samples in work."""
+    if problem.wide == problem.dtype:
+        return 0
+    g = problem.geometry
+    some = max((s.stop - s.start for s in sample_slices(problem)), default=0)
+    return 4 * (2 * prod(g.w_shape) + some * (prod(g.x_shape[1:]) + prod(g.y_shape[1:])))
+
+
 def _of_samples(problem: Problem, part: slice) -> Problem:
     geometry = replace(problem.geometry, batch=part.stop - part.start)
     return replace(problem, geometry=geometry)
@@ -95,7 +104,7 @@ def _in_one_run(array: np.ndarray) -> np.ndarray | None:
     return array
 
 
-def _convert(generator, half: str, source: np.ndarray, to: np.ndarray) -> None:
+def _convert(generator: Generator, half: str, source: np.ndarray, to: np.ndarray) -> None:
     count = source.size
     parts = -(-count // CHUNK)
     Job(generator, "float", half, {"count": count, "chunk": CHUNK}, parts, parts > 1).run(

@@ -78,22 +78,28 @@ class Cut:
 @lru_cache(maxsize=1024)
 def products(problem: Problem, source: Strides, w: Strides, out: Strides) -> tuple[Product, ...]:
     """The products that make up y or dx, for arrays with these strides in bytes."""
-    g, item = problem.geometry, problem.dtype.itemsize
+    g = problem.geometry
     role = roles(problem, source, w, out)
-    forward = problem.direction == "forward"
     if is_line(problem, source, out):
-        (axes,) = [forward_axes(g)] if forward else input_grad_axes(g)
+        ((axes,),) = phases_of(problem)
         line = replace(
             role,
             source=(*role.source[:2], 0, 0, role.source[-1]),
             out=(*role.out[:2], 0, 0, role.out[-1]),
         )
         return (_product(problem, line, [line_axes(g.positions)], [axes]),)
-    every = [forward_axes(g)] if forward else input_grad_axes(g)
-    groups = [list(phases) for _, phases in groupby(every, key=lambda axes: axes[:2])]
+    groups = phases_of(problem)
     if role.out[1] == 1:  # channels lie side by side, and columns apart in any case
-        groups = [[axes] for axes in every]
+        groups = [[axes] for phases in groups for axes in phases]
     return tuple(_product(problem, role, phases, phases) for phases in groups)
+
+
+def phases_of(problem: Problem) -> list[list[Axes]]:
+    """The products of a map: for each, the axes of its phases."""
+    if problem.direction == "forward":
+        return [[forward_axes(problem.geometry)]]
+    every = input_grad_axes(problem.geometry)
+    return [list(phases) for _, phases in groupby(every, key=lambda axes: axes[:2])]
 
 
 def roles(problem: Problem, source: Strides, w: Strides, out: Strides) -> Roles:
@@ -130,7 +136,7 @@ def _product(
     size = role.rows * role.sums * len(table)
     shared = all(np.array_equal(shifts[0], other) for other in shifts)
     packed = len(shifts[0]) if shared else len(table)
-    values = dict(
+    values = named(
         taps=table.ctypes.data, starts=starts.ctypes.data, C=role.sums, K=len(table), packed=packed,
         xn=xn, xc=xc, xz=xz, xh=xh, xw=xw, D=deep.source, H=high.source, W=wide.source,
         sz=deep.stride, sh=high.stride, sw=wide.stride, OZ=deep.size, OH=high.size, OW=wide.size,
@@ -196,7 +202,11 @@ def scratch(problem: Problem, phases: Sequence[Axes]) -> int:
     taps = max(1, sum(len(shifts_of(axes)) for axes in phases))
     tile = cut.tile.height * cut.width
     words = (TABLE + RECORD * cut.width) + len(phases) * (2 * taps + 2)
-    numbers = ZEROS + (len(phases) + 1) * (tile + 16 * cut.width) + cut.panels * taps * cut.block * cut.width
+    numbers = (
+        ZEROS
+        + (len(phases) + 1) * (tile + 16 * cut.width)
+        + cut.panels * taps * cut.block * cut.width
+    )
     return 8 * cut.panels * words + (numbers + 2 * cut.width) * item
 
 
@@ -205,10 +215,12 @@ def _pack(problem: Problem, role: Roles, axes: Axes, cut: Cut, group: int) -> Jo
     g = problem.geometry
     places = [
         sum(k * s for k, s in zip(tap[3 - g.rank :], role.weights[2:], strict=True))
-        for tap in ((z.k, r.k, c.k) for z in axes[0].taps for r in axes[1].taps for c in axes[2].taps)
+        for tap in (
+            (z.k, r.k, c.k) for z in axes[0].taps for r in axes[1].taps for c in axes[2].taps
+        )
     ]
     table = np.array(places, np.int64)
-    values = dict(
+    values = named(
         tog=group, rows=role.rows, taps=table.ctypes.data, R=role.sums, K=len(places),
         so=role.weights[0], sr=role.weights[1], tall=cut.rows.tall, low=cut.rows.low,
         wg=role.weight_group, cb=cut.block, order=int(cut.by_tap),
@@ -242,7 +254,7 @@ def _form(
 
 def is_line(problem: Problem, source: Strides, out: Strides) -> bool:
     """A 1×1 map of images whose cells lie in one run each."""
-    g, item = problem.geometry, problem.dtype.itemsize
+    g = problem.geometry
     same = g.taps == 1 and g.positions == prod(g.in_size) and not any(map(any, g.pads))
     return same and _is_run(g.in_size, source) and _is_run(g.in_size, out)
 
@@ -255,6 +267,11 @@ def _is_run(size: tuple[int, ...], strides: Strides) -> bool:
             return False
         run *= n
     return True
+
+
+def named(**values: int) -> dict[str, int]:
+    """A kernel's arguments by name."""
+    return values
 
 
 def lifted_strides(strides: Strides, item: int) -> Strides:

@@ -20,6 +20,7 @@ import convgrad
 from convgrad.algorithm import DIRECTIONS, Epilogue, Problem
 from convgrad.cpu import implicit_gemm, job
 from convgrad.cpu.jit import compiler
+from convgrad.cpu.tiling import Tile
 from convgrad.geometry import conv_geometry
 
 ROOT = Path(convgrad.__file__).parents[1]
@@ -109,6 +110,12 @@ KERNEL_CASES = (
 )
 
 
+MOST = (
+    "shares", "units", "blocks", "nb", "samples", "phases", "skips",
+    "cshares", "oshares", "pieces", "nn", "nz", "nr", "nc",
+)  # fmt: skip
+
+
 class Seen:
     """What was run: (kernel, element, height, vectors), and the greatest shares and pieces."""
 
@@ -118,8 +125,9 @@ class Seen:
         self.low_panels = 0
 
     def note(self, one: job.Job) -> None:
-        self.kernels.add((one.generator.name, one.element, one.shape.height, one.shape.vectors))
-        for name in ("shares", "cshares", "oshares", "pieces", "nn", "nz", "nr", "chunks"):
+        size = (one.shape.height, one.shape.vectors) if isinstance(one.shape, Tile) else (0, 0)
+        self.kernels.add((one.generator.name, one.element, *size))
+        for name in MOST:
             self.most[name] = max(self.most.get(name, 0), one.values.get(name, 0))
         self.low_panels += one.values.get("low", 0) > 0 and one.values.get("tall", 0) > 0
 

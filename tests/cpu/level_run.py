@@ -21,6 +21,7 @@ def row_cases():
         yield dense(1, rows, 2, (6, 5), (3, 2), stride=2, pad=1)
         yield dense(1, rows, 33, (3, 70), (1, 1))
         yield dense(1, 33, rows, (210,), (1,))
+        yield dense(1, rows, 40, (3, 9), (2, 3), stride=2, pad=1)
     # Blocks of samples, rows and planes; pieces of a long sum; shares of channels.
     yield dense(5, 2, 3, (40, 40), (3, 3), pad=1)
     yield dense(9, 8, 16, (17, 17), (3, 3), pad=1)
@@ -29,6 +30,10 @@ def row_cases():
     yield dense(1, 150, 70, (4, 4), (3, 3), pad=1)
     yield dense(1, 140, 4, (6, 6), (2, 2))
     yield dense(2, 96, 40, (50, 50), (1, 1))
+    # Taps that meet only padding; many samples in a unit; one long row.
+    yield dense(1, 40, 16, (30, 30), (3, 3), pad=12, dilation=12)
+    yield dense(40, 16, 16, (3, 3), (3, 3), pad=1)
+    yield dense(1, 16, 20, (4000,), (3,), pad=1)
 
 
 def main() -> None:

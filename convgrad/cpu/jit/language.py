@@ -357,7 +357,9 @@ class Kernel:
     def transpose(self, rows: Sequence[Value]) -> list[Value]:
         """As many registers as lanes: lane j of result i is lane i of row j."""
         count, rows = self.lanes.count, list(rows)
-        block = min(count, 16 // self.lanes.bytes)  # lanes of 128 bits, within which a shuffle is quick
+        block = min(
+            count, 16 // self.lanes.bytes
+        )  # lanes of 128 bits, within which a shuffle is quick
         if block == 4:
             rows = [v for i in range(0, count, 4) for v in self._transpose_blocks(rows[i : i + 4])]
         half = 1 if block < 4 else 4

@@ -1,18 +1,19 @@
 """Forward and input gradient of many channels: panels of weights times panels of cells.
 
-Cells are packed as [panel][r][τ][cell], a block of channels r at a time, and weights as [r][τ][row].
+Cells are packed as [panel][r][τ][cell], a block of channels r at a time, weights as [r][τ][row].
 With `skips`, τ stands before r, and taps that meet nothing but padding are left out.
 """
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.job import Generator
-from convgrad.cpu.kernels.correlate import each_panel, heights, product_step
 from convgrad.cpu.kernels.frame import split, start
 from convgrad.cpu.kernels.runs import PLACE, RECORD, TABLE, copy_runs, find_runs
+from convgrad.cpu.kernels.tile import each_panel, heights, product_step
 from convgrad.cpu.tiling import Tile, tallest_tiles
 
 FIELDS = (
-    "x", "w", "y", "taps", "starts", "bias", "C", "K", "packed", "xn", "xc", "xz", "xh", "xw", "D", "H", "W",
+    "x", "w", "y", "taps", "starts", "bias", "C", "K", "packed", "xn", "xc", "xz", "xh", "xw",
+    "D", "H", "W",
     "sz", "sh", "sw", "OZ", "OH", "OW", "yn", "yo", "yz", "yh", "yw", "yf", "phases", "columns",
     "units", "unit", "samples", "nb", "blocks", "cb", "rows", "flat", "skips",
     "tall", "low", "shares", "xg", "wg", "yg", "bg", "accumulate", "scale",
@@ -105,8 +106,8 @@ def pack_panel(lanes: Lanes, width: int) -> Kernel:
     """
     k, a = start(
         "pack_panel", lanes, FIELDS,
-        ("args: ptr", "table: ptr", "pieces: ptr", "source: ptr", "channels: i64", "tap: i64", "taps: i64",
-         "to: ptr"),
+        ("args: ptr", "table: ptr", "pieces: ptr", "source: ptr", "channels: i64", "tap: i64",
+         "taps: i64", "to: ptr"),
     )  # fmt: skip
     _, table, pieces, source, channels, tap, taps, to = k.parameters
     none, one = k.constant("i64", 0), k.constant("i64", 1)
@@ -223,9 +224,7 @@ def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
     count, width = lanes.count, tile.vectors * lanes.count
     outer = _sums(k, weights, cells, pieces, tile, height)
     scale = k.splat(a["scale"].to_element())
-    sums = [
-        k.fma(v, scale, k.splat(bias.load(i // tile.vectors))) for i, v in enumerate(outer)
-    ]
+    sums = [k.fma(v, scale, k.splat(bias.load(i // tile.vectors))) for i, v in enumerate(outer)]
     beside = a["yo"].equals(1) & a["yw"].equals(1).equals(0)
     whole = table.load(0, "i64").equals(1) & beside.equals(0)
     begin = row.at(table.load(TABLE + PLACE, "i64"))

@@ -6,8 +6,8 @@ meets a box of cells, so padding costs nothing and never takes part.
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.job import Generator
-from convgrad.cpu.kernels.correlate import heights
 from convgrad.cpu.kernels.frame import split, start
+from convgrad.cpu.kernels.tile import heights, rank_one
 from convgrad.cpu.tiling import Tile, tallest_tiles
 
 FIELDS = (
@@ -16,7 +16,7 @@ FIELDS = (
     "N", "NB", "BZ", "BR", "BC", "nn", "nz", "nr", "nc",
     "tall", "low", "opanels", "cshares", "oshares", "pieces", "xg", "yg", "dwg", "dws",
 )  # fmt: skip
-AXES = ("z", "r", "c")
+PLACE = 16  # words that tell where a block is
 
 
 def outer(lanes: Lanes, tile: Tile) -> str:
@@ -32,7 +32,7 @@ def outer(lanes: Lanes, tile: Tile) -> str:
     p0, p1 = ((a["tall"] + a["low"]) * (cshare + i) // a["cshares"] for i in (0, 1))
     o0, o1 = (a["opanels"] * (oshare + i) // a["oshares"] for i in (0, 1))
     x, dy = a["x"].at(group * a["xg"]), a["dy"].at(group * a["yg"])
-    sums, size = scratch.at(16 * words), tile.height * width  # [c panel][τ][o panel][row][lane]
+    sums, size = scratch.at(PLACE * words), tile.height * width  # [c panel][τ][o panel][row][lane]
     row = a["K"] * (o1 - o0) * size
     total = (p1 - p0) * row
     panels = sums.at(total)
@@ -91,7 +91,9 @@ def pack_gradient(lanes: Lanes, width: int) -> Kernel:
         source = dy.at(n * a["yn"] + z * a["yz"] + r * a["yh"])
         row = to.at(((n * planes + z) * rows + r) * columns * width)
         for base in range(0, width, lanes.count):
-            _pack_row(k, a, row.at(base), source.at(a["yo"] * base), columns, channels - base, width)
+            _pack_row(
+                k, a, row.at(base), source.at(a["yo"] * base), columns, channels - base, width
+            )
     return k
 
 
@@ -150,15 +152,10 @@ def tile_sums(lanes: Lanes, tile: Tile, height: int) -> Kernel:
                 line = image.at(z * a["sz"] * a["xz"] + r * a["sh"] * a["xh"])
                 b = panel.at(((n * planes + z) * rows + r) * columns * width)
                 with k.loop(c1, start=c0, carry=inner.values) as (c, sums):
-                    cell, fresh = line.at(c * step), []
+                    cell = line.at(c * step)
                     vectors = [b.at(c * width).vector(j * lanes.count) for j in range(tile.vectors)]
-                    for i in range(height):
-                        one = k.splat(cell.load(pitches[i]))
-                        fresh += [
-                            k.fma(one, v, sums.values[i * tile.vectors + j])
-                            for j, v in enumerate(vectors)
-                        ]
-                    sums.values = fresh
+                    rows_ = [cell.at(pitch) for pitch in pitches]
+                    sums.values = rank_one(k, rows_, vectors, sums.values)
                 inner.values = sums.values
             middle.values = inner.values
         outer_.values = middle.values
