@@ -262,8 +262,8 @@ CASES = {
     "unknown algorithm": (
         lambda: cg.conv(X, W, algorithm="cudnn"),
         cg.AlgorithmError,
-        "conv: there is no algorithm 'cudnn'; use auto or one of implicit_gemm, im2col, "
-        "winograd, fft, direct, rot180",
+        "conv: there is no algorithm 'cudnn'; use auto or one of tiled_winograd, "
+        "implicit_gemm, im2col, winograd, fft, direct, rot180",
     ),
     "declining algorithm": (
         lambda: cg.conv(X, W, stride=2, algorithm="winograd"),

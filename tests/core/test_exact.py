@@ -34,7 +34,7 @@ def accepts(case, algorithm, precision):
 
 def assert_exact(case, expected, arrays, **how):
     got = results(case, *arrays, **how)
-    if how["algorithm"] in ("fft", "auto"):  # auto may choose fft
+    if how["algorithm"] in ("fft", "tiled_winograd", "auto"):  # auto may choose these
         got = [np.round(g) for g in got]
     for name, g, e in zip(("y", "dx", "dw", "db"), got, expected, strict=True):
         assert g.dtype == arrays[0].dtype
@@ -88,9 +88,10 @@ def test_every_algorithm_agrees_with_the_definition(case):
 @pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
 def test_narrow_dtypes_are_exact_while_their_sums_fit(dtype, bits, algorithm):
     checked = 0
+    tiled = algorithm == "tiled_winograd"
 
-    @settings(max_examples=60)
-    @given(cases(ranks=(1, 2), three_taps=algorithm == "winograd"))
+    @settings(max_examples=150 if tiled else 60)
+    @given(cases(ranks=(2,) if tiled else (1, 2), three_taps="winograd" in algorithm))
     def check(case):
         nonlocal checked
         x, w, b, dy = case.integers(largest=1)
@@ -99,8 +100,8 @@ def test_narrow_dtypes_are_exact_while_their_sums_fit(dtype, bits, algorithm):
             return
         expected = [e.astype(dtype) for e in oracle(case, x, w, b, dy)]
         arrays = [a.astype(dtype) for a in (x, w, b, dy)]
-        if algorithm == "fft":
-            got = results(case, *arrays, algorithm="fft")
+        if tiled or algorithm == "fft":
+            got = results(case, *arrays, algorithm=algorithm)
             got = [np.round(g.astype(np.float64)).astype(dtype) for g in got]
         else:
             got = results(case, *arrays, algorithm=algorithm)

@@ -178,15 +178,18 @@ def test_precision_keeps_its_promise(direction, channels):
     shapes = ((2, channels, 28, 28), (channels, channels, 3, 3))
     errors = {}
     for algorithm, precision in (
-        ("im2col", "strict"), ("winograd", "standard"), ("fft", "standard"), ("winograd", "fast"),
+        ("im2col", "strict"), ("tiled_winograd", "standard"), ("winograd", "standard"),
+        ("fft", "standard"), ("tiled_winograd", "fast"), ("winograd", "fast"),
     ):  # fmt: skip
         plan = cg.plan(direction, *shapes, padding=1, algorithm=algorithm, precision=precision)
         _, _, got, exact = measured_error(plan, "float32", "normal")
         errors[algorithm, precision] = np.abs(got - exact).max() / np.abs(exact).max()
     plain = max(errors["im2col", "strict"], 2.0**-24)
+    assert errors["tiled_winograd", "standard"] <= 4 * plain
     assert errors["winograd", "standard"] <= 4 * plain
     assert errors["fft", "standard"] <= 4 * plain
     assert errors["winograd", "fast"] <= 1e-5
+    assert errors["tiled_winograd", "fast"] <= 1e-5
 
 
 def test_every_algorithm_fills_in_the_whole_record():
