@@ -20,20 +20,20 @@ def in_float32(
     kernel: MapFunction, problem: Problem, a: np.ndarray, b: np.ndarray, out: np.ndarray,
     epilogue: Epilogue,
 ) -> None:  # fmt: skip
-    """The map on float32 copies of its operands, made and used a few samples at a time."""
+    """The map on float32 copies of its operands, made and used a few samples at a time.
+
+    a, b: x or dy and w; or x and dy.
+    """
     wide = replace(problem, dtype=np.dtype(np.float32))
     if problem.direction == "weight_grad":
         _weight_grad(kernel, wide, a, b, out, epilogue)
         return
-    forward = problem.direction == "forward"
-    data, w = (a, widened(b)) if forward else (b, widened(a))
+    w = widened(b)
     bias = None if epilogue.bias is None else epilogue.bias.astype(np.float32)
     for part in sample_slices(problem):
         some = _of_samples(wide, part)
-        source = widened(data[part])
         result = widened(out[part]) if epilogue.accumulate else _like(out[part])
-        first, second = (source, w) if forward else (w, source)
-        kernel(some, first, second, result, replace(epilogue, bias=bias))
+        kernel(some, widened(a[part]), w, result, replace(epilogue, bias=bias))
         narrowed(result, out[part])
 
 

@@ -130,7 +130,7 @@ def _product(
         yw == 1 and (high.size == 1 or yh == wide.size)
         and (deep.size == 1 or yz == wide.size * high.size)
     )  # fmt: skip
-    units = 1 if cut.samples > 1 else g.batch
+    units = g.batch // cut.samples
     blocks = g.groups * units * cut.blocks
     shares = min(cut.rows.count, -(-PARTS // blocks))
     size = role.rows * role.sums * len(table)
@@ -177,7 +177,7 @@ def cut_of(problem: Problem, phases: Sequence[Axes]) -> Cut:
     width = vectors * where.lanes(ELEMENTS[problem.dtype.name]).count
     taps = max(1, sum(len(shifts_of(axes)) for axes in phases))
     positions = _positions(tuple(phases))
-    together = positions < 16 * width and g.batch > 1
+    together = positions < 16 * width  # whatever the batch: a sample has the same bits in any
     samples, units = (g.batch, 1) if together else (1, g.batch)
     unit = samples * positions
     block = -(-sums // max(1, round(sums * taps / DEPTH / len(phases))))

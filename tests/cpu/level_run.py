@@ -30,6 +30,7 @@ def row_cases():
     yield dense(1, 150, 70, (4, 4), (3, 3), pad=1)
     yield dense(1, 140, 4, (6, 6), (2, 2))
     yield dense(2, 96, 40, (50, 50), (1, 1))
+    yield dense(1, 600, 16, (4, 4, 4), (3, 3, 3))
     # Taps that meet only padding; many samples in a unit; one long row.
     yield dense(1, 40, 16, (30, 30), (3, 3), pad=12, dilation=12)
     yield dense(40, 16, 16, (3, 3), (3, 3), pad=1)

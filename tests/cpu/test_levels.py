@@ -88,7 +88,7 @@ cg.conv(np.ones((2, 16, 20, 20)), np.ones((16, 16, 3, 3)), algorithm="implicit_g
 """
     done = child("-c", script, CONVGRAD_ISA="mmx")
     assert done.returncode == 1
-    assert "SettingError: CONVGRAD_ISA='mmx', but this machine has" in done.stderr
+    assert "SettingError: conv: CONVGRAD_ISA='mmx', but this machine has" in done.stderr
 
 
 @cache

@@ -10,7 +10,7 @@ import convgrad as cg
 from convgrad.algorithm import DIRECTIONS
 from convgrad.cpu.jit import threads
 
-ALL = ["correlate", "inner", "outer", "pack_weights", "pointwise"]
+ALL = ["multiply", "outer", "pack_weights", "weave"]
 
 
 @pytest.fixture(autouse=True)

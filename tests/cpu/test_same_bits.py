@@ -7,21 +7,24 @@ from engine_cases import noting
 import convgrad as cg
 
 # Batch and input shape, weight shape, settings; the kernels that must be among those that run.
-# Each has enough products for the pool (jobs.SMALL), so that several threads really share it.
+# Each has enough products for the pool (tiling.SMALL), so that several threads really share it.
 LAYERS = {
-    "3x3": ((5, 6, 20, 20), (9, 6, 3, 3), {"padding": 1}, {"correlate", "inner"}),
+    "3x3": ((5, 6, 20, 20), (9, 6, 3, 3), {"padding": 1}, {"multiply", "outer"}),
     "strided and dilated": (
         (5, 10, 23, 21), (12, 10, 3, 2), {"stride": (2, 3), "dilation": 2, "padding": 2},
-        {"correlate"},
+        {"weave"},
     ),
-    "1x1": ((5, 12, 15, 17), (40, 12, 1, 1), {}, {"pointwise", "outer"}),
-    "1x1, one large image": ((3, 24, 60, 70), (24, 24, 1, 1), {}, {"pointwise", "outer"}),
-    "many channels": ((5, 20, 9, 9), (70, 20, 3, 3), {"padding": 1}, {"correlate", "outer"}),
-    "first layer": ((5, 3, 30, 30), (8, 3, 5, 5), {"stride": 2}, {"correlate", "inner"}),
-    "depthwise": ((5, 24, 18, 18), (24, 1, 3, 3), {"groups": 24, "padding": 1}, {"inner"}),
+    "1x1": ((5, 12, 15, 17), (40, 12, 1, 1), {}, {"multiply", "outer"}),
+    "1x1, one large image": ((3, 24, 60, 70), (24, 24, 1, 1), {}, {"multiply", "outer"}),
+    "many channels": ((5, 20, 9, 9), (70, 20, 3, 3), {"padding": 1}, {"multiply", "outer"}),
+    "first layer": ((5, 3, 30, 30), (8, 3, 5, 5), {"stride": 2}, {"multiply", "outer"}),
+    "depthwise": ((5, 24, 18, 18), (24, 1, 3, 3), {"groups": 24, "padding": 1}, {"outer"}),
     "grouped": ((5, 32, 12, 12), (64, 8, 3, 3), {"groups": 4, "padding": 1}, {"outer"}),
-    "1-D, long": ((5, 4, 3000), (6, 4, 9), {"padding": 4}, {"correlate", "inner"}),
-    "3-D": ((5, 9, 6, 7, 8), (17, 9, 2, 3, 3), {"padding": 1}, {"correlate", "outer"}),
+    "1-D, long": ((5, 4, 3000), (6, 4, 9), {"padding": 4}, {"multiply", "outer"}),
+    "wide dilation": (
+        (5, 16, 40, 40), (12, 16, 3, 3), {"padding": 12, "dilation": 12}, {"multiply"},
+    ),
+    "3-D": ((5, 9, 6, 7, 8), (17, 9, 2, 3, 3), {"padding": 1}, {"multiply", "outer"}),
 }  # fmt: skip
 DTYPES = ("float32", "float64")
 OTHER_DTYPES = ("float16", "bfloat16", "complex64")
@@ -70,7 +73,7 @@ def test_the_layers_reach_every_kernel_of_the_maps(rng):
             maps(*operands(rng, layer, "float32"))
         assert kernels <= seen.names, layer
         every |= seen.names
-    assert every == {"pack_weights", "correlate", "pointwise", "outer", "inner"}
+    assert every == {"pack_weights", "multiply", "weave", "outer"}
 
 
 @each_case

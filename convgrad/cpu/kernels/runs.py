@@ -116,12 +116,14 @@ def _copy_piece(
     piece.copy(plain, lambda line: line.vector(), None)
     piece.copy(one & plain.equals(0), lambda line: line.vector(0, within), keep)
     even = [2 * lane for lane in range(lanes)]
-    easy = two & (low <= 0) & (high >= 2 * lanes) & spills.equals(0)
+    bottom, top = low * a["xw"], (high - 1) * a["xw"] + 1  # in elements of memory
+    easy = two & (bottom <= 0) & (top >= 2 * lanes) & spills.equals(0)
     piece.copy(easy, lambda line: k.shuffle(line.vector(), line.vector(lanes), even), None)
-    beyond = k.lanes_within(low - lanes, (high - lanes).minimum(lanes - 1))
+    near = k.lanes_within(bottom, top)
+    beyond = k.lanes_within(bottom - lanes, (top - lanes).minimum(lanes - 1))
     piece.copy(
         two & easy.equals(0),
-        lambda line: k.shuffle(line.vector(0, within), line.vector(lanes, beyond), even),
+        lambda line: k.shuffle(line.vector(0, near), line.vector(lanes, beyond), even),
         keep,
     )
     mask = k.steps_within(a["sw"], low, high) & keep
