@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import shutil
 import sys
 from pathlib import Path
 
 import convgrad
+from convgrad.bench.machine import processor, version
 from convgrad.cli import console
 from convgrad.cpu.jit import cache, compiler
 from convgrad.nn.training.machine import blas, instruction_sets, threads, usable_cores
@@ -44,21 +44,3 @@ def generated() -> str:
     count, size = cache.usage()
     where = compiler.target()
     return f"{where.level} ({where.cpu}); {count} kept in {cache.folder()}, {size:,} bytes"
-
-
-def version(package: str) -> str:
-    """The installed version, read without importing the package."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def processor() -> str:
-    """The processor's name as Linux tells it, else as Python does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

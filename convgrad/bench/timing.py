@@ -1,0 +1,119 @@
+"""Times of several works taken in turns, and the median of their pairs with its interval.
+
+One after the other, each work has its turn in each round, so that what slows the machine slows all
+alike. A turn begins with calls that aren't timed: a library's threads go on spinning for some
+milliseconds after its last call, and would take a processor away from the next one.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import comb
+from typing import Any
+
+SETTLE = 12e-3  # seconds of calls before a turn is timed: PyTorch's threads spin for about ten
+LONG = 0.2  # seconds of a call that is worth no second one to settle
+BURST = 1e-3  # seconds of calls in a turn, at least
+LEAST, MOST = 6, 40  # rounds; six is the least number whose median has a 95 % interval
+CONFIDENCE = 0.95
+
+Work = Callable[[], Any]
+
+
+@dataclass
+class Turns:
+    """A work's seconds in each round that it took part in, and its last timed result."""
+
+    seconds: list[float]
+    result: Any = None
+
+
+def in_turns(
+    works: Sequence[Work], budget: float, clock: Callable[[], float] = time.perf_counter
+) -> list[Turns]:
+    """Time each work for about `budget` seconds, settling counted.
+
+    The first work takes part in all rounds; one that is too slow for its budget drops out early.
+    Every other round runs backwards, so that no work has always the same one before it.
+    """
+    estimates = [_estimate(work, clock) for work in works]
+    counts = [_rounds(estimate, budget) for estimate in estimates]
+    counts[0] = max(counts)
+    turns = [Turns([]) for _ in works]
+    for number in range(counts[0]):
+        order = range(len(works)) if number % 2 == 0 else reversed(range(len(works)))
+        for i in order:
+            if number < counts[i]:
+                turns[i].seconds.append(_turn(works[i], estimates[i], turns[i], clock))
+    return turns
+
+
+def _estimate(work: Work, clock: Callable[[], float]) -> float:
+    """Seconds of a call, the smaller of two (of one that is long)."""
+    first = _seconds(work, clock)
+    return first if first > LONG else min(first, _seconds(work, clock))
+
+
+def _seconds(work: Work, clock: Callable[[], float]) -> float:
+    began = clock()
+    work()
+    return clock() - began
+
+
+def _rounds(estimate: float, budget: float) -> int:
+    """How many turns the budget pays for: never few, unless one alone takes longer."""
+    turn = max(2 * estimate, SETTLE + BURST) if estimate < LONG else estimate
+    least = LEAST if turn <= budget else 3 if turn <= 5 * budget else 1
+    return max(least, min(MOST, int(budget / turn)))
+
+
+def _turn(work: Work, estimate: float, turns: Turns, clock: Callable[[], float]) -> float:
+    """Settle, then the mean seconds of a burst of calls; a result is freed outside of the time."""
+    if estimate < LONG:
+        until = clock() + SETTLE
+        work()
+        while clock() < until:
+            work()
+    else:
+        time.sleep(SETTLE)
+    calls = max(1, round(BURST / max(estimate, 1e-7)))
+    turns.result = None
+    began = clock()
+    for _ in range(calls - 1):
+        work()
+    turns.result = work()
+    return (clock() - began) / calls
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A median, and its 95 % interval where there are six numbers or more."""
+
+    median: float
+    low: float | None
+    high: float | None
+    count: int
+
+
+def median_interval(values: Sequence[float]) -> Estimate:
+    """The median, and two order statistics that it lies between with 95 % confidence.
+
+    Of n values, the j-th smallest and the j-th largest enclose the true median with probability
+    1 − 2·P(B < j), B ~ Binomial(n, ½), whatever the distribution; j is the largest that keeps
+    this at 95 %.
+    """
+    ordered, n = sorted(values), len(values)
+    j = 0
+    outside = 0.0
+    while 2 * (outside := outside + comb(n, j) / 2**n) <= 1 - CONFIDENCE:
+        j += 1
+    low, high = (ordered[j - 1], ordered[n - j]) if j else (None, None)
+    return Estimate(statistics.median(ordered), low, high, n)
+
+
+def ratio(theirs: Turns, ours: Turns) -> Estimate:
+    """Their time by ours, from the rounds in which both were timed."""
+    return median_interval([b / a for a, b in zip(ours.seconds, theirs.seconds)])
