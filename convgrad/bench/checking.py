@@ -5,18 +5,17 @@ A result that is wrong is not timed; one that is wrong after it was timed takes 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-
-from convgrad.bench.peers.library import Library
-from convgrad.bench.timing import Work
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10, "float16": 5e-3, "bfloat16": 4e-2}  # of max|result|
 
 
 def error(result: np.ndarray, reference: np.ndarray) -> float:
-    """max|result − reference| / max|reference|; NaN where the result holds one, 0 if both are 0."""
+    """max|result − reference| / max|reference|.
+
+    NaN where the result holds one, infinite where it has another shape; with a reference of zeros,
+    max|result|.
+    """
     if result.shape != reference.shape:
         return float("inf")
     largest = np.abs(reference).max(initial=0.0)
@@ -32,11 +31,9 @@ def mistake(found: float, dtype: str, when: str) -> str | None:
     return f"wrong {when} timing: it errs by {found:.1e} of max|result|, allowed is {allowed:.0e}"
 
 
-def first_result(library: Library, work: Work, reference: np.ndarray, dtype: str) -> Any:
-    """The result of a first call, in memory that held NaN just before.
+def poison(shape: tuple[int, ...], dtype: str) -> None:
+    """Fill memory of a result's size with NaN and give it back.
 
-    A work that leaves its result unwritten would otherwise find there what another one left.
+    Who leaves its result unwritten would otherwise find there what somebody else left.
     """
-    poison = np.full(reference.shape, np.nan, np.float64 if dtype == "float64" else np.float32)
-    del poison
-    return library.numpy(work())
+    np.full(shape, np.nan, np.float64 if dtype == "float64" else np.float32)

@@ -22,7 +22,10 @@ FORMAT = "convgrad bench 1"
 
 @dataclass(frozen=True)
 class Beside:
-    """A library's variant in a case; `left_out` says why it has no times."""
+    """A library's variant in a case: `left_out` says why it has no times.
+
+    first is the first call's seconds, compiling included.
+    """
 
     library: str
     variant: str
@@ -31,13 +34,17 @@ class Beside:
     low: float | None = None
     high: float | None = None
     pairs: int = 0
+    first: float | None = None
     error: float | None = None
     left_out: str | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A case; `wrong` says what is wrong with convgrad's result, which then has no times."""
+    """A case: `wrong` says what is wrong with convgrad's result, which then has no times.
+
+    `alarm` is there where a function is faster than plain sums can be on this machine.
+    """
 
     layer: str
     network: str
@@ -52,10 +59,12 @@ class Row:
     algorithm: str
     scratch: int
     seconds: float | None = None
+    first: float | None = None
     error: float | None = None
     limit: float | None = None
     bound: str | None = None
     wrong: str | None = None
+    alarm: str | None = None
     beside: tuple[Beside, ...] = ()
 
     @property

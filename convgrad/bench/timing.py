@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import comb
 from typing import Any
 
@@ -21,46 +21,65 @@ LEAST, MOST = 6, 40  # rounds; six is the least number whose median has a 95 % i
 CONFIDENCE = 0.95
 
 Work = Callable[[], Any]
+Clock = Callable[[], float]
 
 
 @dataclass
-class Turns:
-    """A work's seconds in each round that it took part in, and its last timed result."""
+class Runner:
+    """A work with the clock that times it: seconds of each turn, and the last timed result.
 
-    seconds: list[float]
+    The clock tells the seconds that count; it stands still in what should not be counted.
+    """
+
+    work: Work
+    clock: Clock = time.perf_counter
+    seconds: list[float] = field(default_factory=list)
     result: Any = None
 
+    def call(self) -> float:
+        """The seconds of one call."""
+        began = self.clock()
+        self.work()
+        return self.clock() - began
 
-def in_turns(
-    works: Sequence[Work], budget: float, clock: Callable[[], float] = time.perf_counter
-) -> list[Turns]:
-    """Time each work for about `budget` seconds, settling counted.
+    def turn(self, estimate: float) -> None:
+        """Settle, then time a burst of calls; results are freed outside of the time."""
+        until = time.perf_counter() + SETTLE
+        if estimate < LONG:
+            self.work()
+            while time.perf_counter() < until:
+                self.work()
+        else:
+            time.sleep(SETTLE)
+        calls = max(1, round(BURST / max(estimate, 1e-7)))
+        self.result = None
+        began = self.clock()
+        for _ in range(calls - 1):
+            self.work()
+        self.result = self.work()
+        self.seconds.append((self.clock() - began) / calls)
 
-    The first work takes part in all rounds; one that is too slow for its budget drops out early.
-    Every other round runs backwards, so that no work has always the same one before it.
+
+def in_turns(runners: Sequence[Runner], budget: float) -> None:
+    """Time each runner for about `budget` seconds, settling counted.
+
+    The first takes part in all rounds; one that is too slow for its budget drops out early.
+    Every other round runs backwards, so that nobody has always the same one before it.
     """
-    estimates = [_estimate(work, clock) for work in works]
+    estimates = [_estimate(runner) for runner in runners]
     counts = [_rounds(estimate, budget) for estimate in estimates]
     counts[0] = max(counts)
-    turns = [Turns([]) for _ in works]
     for number in range(counts[0]):
-        order = range(len(works)) if number % 2 == 0 else reversed(range(len(works)))
-        for i in order:
+        order = range(len(runners))
+        for i in order if number % 2 == 0 else reversed(order):
             if number < counts[i]:
-                turns[i].seconds.append(_turn(works[i], estimates[i], turns[i], clock))
-    return turns
+                runners[i].turn(estimates[i])
 
 
-def _estimate(work: Work, clock: Callable[[], float]) -> float:
+def _estimate(runner: Runner) -> float:
     """Seconds of a call, the smaller of two (of one that is long)."""
-    first = _seconds(work, clock)
-    return first if first > LONG else min(first, _seconds(work, clock))
-
-
-def _seconds(work: Work, clock: Callable[[], float]) -> float:
-    began = clock()
-    work()
-    return clock() - began
+    first = runner.call()
+    return first if first > LONG else min(first, runner.call())
 
 
 def _rounds(estimate: float, budget: float) -> int:
@@ -68,24 +87,6 @@ def _rounds(estimate: float, budget: float) -> int:
     turn = max(2 * estimate, SETTLE + BURST) if estimate < LONG else estimate
     least = LEAST if turn <= budget else 3 if turn <= 5 * budget else 1
     return max(least, min(MOST, int(budget / turn)))
-
-
-def _turn(work: Work, estimate: float, turns: Turns, clock: Callable[[], float]) -> float:
-    """Settle, then the mean seconds of a burst of calls; a result is freed outside of the time."""
-    if estimate < LONG:
-        until = clock() + SETTLE
-        work()
-        while clock() < until:
-            work()
-    else:
-        time.sleep(SETTLE)
-    calls = max(1, round(BURST / max(estimate, 1e-7)))
-    turns.result = None
-    began = clock()
-    for _ in range(calls - 1):
-        work()
-    turns.result = work()
-    return (clock() - began) / calls
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,6 @@ def median_interval(values: Sequence[float]) -> Estimate:
     return Estimate(statistics.median(ordered), low, high, n)
 
 
-def ratio(theirs: Turns, ours: Turns) -> Estimate:
+def ratio(theirs: Runner, ours: Runner) -> Estimate:
     """Their time by ours, from the rounds in which both were timed."""
     return median_interval([b / a for a, b in zip(ours.seconds, theirs.seconds)])

@@ -78,7 +78,7 @@ def bench(
             asdict(able) if able else None, left_out,
         )  # fmt: skip
         _introduce(record)
-        run = Bench(ours.library(settings), settings, found, able, each)
+        run = Bench(settings, found, able, each)
         _measure(run, cases, record, began + QUICK_SECONDS if quick else None)
     for table in report.tables(record):
         console.say(f"\n{table.text()}")
