@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from convgrad.bench.results import Beside, Record, Row
+from collections.abc import Sequence
+
+from convgrad.algorithm import DIRECTIONS
+from convgrad.bench.results import Beside, Finding, Record, Row
 from convgrad.bench.summary import Ratio, grouped, ratios, summary
 from convgrad.bench.tables import Table
 from convgrad.shapes import CLASSES
 
 WORST = 10  # cases listed
+
+
+def caption(record: Record) -> str:
+    """Where and when it was measured, with what."""
+    where, able = record.machine, record.limits
+    versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
+    lines = [
+        f"{record.suite}, {record.date}: {where['processor']}, {where['instruction_set']}, "
+        f"{record.settings['threads']} of {where['cores']} threads, {where['system']}",
+        versions,
+    ]
+    if able:
+        peaks = ", ".join(f"{v / 1e9:.0f} GFLOP/s {name}" for name, v in able["peak"].items())
+        slowest = min(able["bandwidth"].values())
+        lines.append(f"the machine's limits: {peaks}; {slowest / 1e9:.0f} GB/s copied")
+    return "\n".join(lines)
 
 
 def heading(row: Row) -> str:
@@ -16,29 +35,33 @@ def heading(row: Row) -> str:
 
 
 def line(row: Row) -> str:
-    """A case's figures, for under its layer's heading."""
+    """A case's figures, for under its layer's heading; what is wrong or odd, on lines of its own.
+
+    The first call is told where it took ten times as long as others do.
+    """
     start = f"  {row.direction:<12} {row.algorithm:<14}"
     if row.seconds is None or row.rate is None:
-        return f"{start} {(row.wrong or '').upper()[:5]}{(row.wrong or '')[5:]}"
-    of_limit = "" if row.fraction is None else f"  {row.fraction:4.0%} of {row.bound}"
-    peers = "".join(f"  {_beside(row, library)}" for library in _timed(row))
-    figures = f"{1e3 * row.seconds:9.3f} ms {row.rate / 1e9:7.1f} GFLOP/s"
-    wrong = "".join(
+        return f"{start} {row.wrong}"
+    parts = [f"{start}{1e3 * row.seconds:9.3f} ms {row.rate / 1e9:7.1f} GFLOP/s"]
+    if row.fraction is not None:
+        parts.append(f"{row.fraction:4.0%} of {row.bound}")
+    parts += [f"{library} {interval(best)}" for library, best in _timed(row).items()]
+    if row.first is not None and row.first > 10 * row.seconds:
+        parts.append(f"first call {1e3 * row.first:.0f} ms")
+    notes = [f"\n    {row.alarm}"] if row.alarm else []
+    notes += [
         f"\n    {b.library} {b.variant}: {b.left_out}"
         for b in row.beside
         if b.left_out is not None and b.error is not None
-    )
-    return f"{start}{figures}{of_limit}{peers}{wrong}"
+    ]
+    return "  ".join(parts) + "".join(notes)
 
 
-def _timed(row: Row) -> list[str]:
-    return list(dict.fromkeys(b.library for b in row.beside if b.ratio is not None))
-
-
-def _beside(row: Row, library: str) -> str:
-    best = row.fastest(library)
-    assert best is not None
-    return f"{library} {interval(best)}"
+def _timed(row: Row) -> dict[str, Beside]:
+    """The fastest variant of each library that was timed."""
+    names = dict.fromkeys(b.library for b in row.beside)
+    found = {name: row.fastest(name) for name in names}
+    return {name: best for name, best in found.items() if best is not None}
 
 
 def interval(beside: Beside) -> str:
@@ -59,11 +82,19 @@ def tables(record: Record) -> list[Table]:
     found = []
     for library in record.libraries:
         of = ratios(record, library)
-        found += [_by_direction(library, of), _by_class(library, of), _worst(library, of)]
-    return found
+        by = f"{library}: its time by {record.subject}'s"
+        found += [_by_direction(by, of), _by_class(by, of), _worst(by, of)]
+    dtypes = dict.fromkeys(finding.dtype for finding in record.errors)
+    return [*found, *(_errors(dtype, record.errors) for dtype in dtypes)]
 
 
-def _by_direction(library: str, of: list[Ratio]) -> Table:
+def markdown(record: Record) -> str:
+    """The caption and the tables as a page of Markdown."""
+    head = caption(record).replace("\n", "  \n")  # two spaces break a line in Markdown
+    return "\n".join([head, "", *(table.markdown() for table in tables(record))])
+
+
+def _by_direction(title: str, of: list[Ratio]) -> Table:
     rows = []
     for (dtype, direction), group in grouped(of, lambda r: (r.row.dtype, r.row.direction)).items():
         s = summary(group)
@@ -77,10 +108,10 @@ def _by_direction(library: str, of: list[Ratio]) -> Table:
     headings = (
         "dtype", "map", "cases", "geometric mean", "worst", "below 1", "certainly", "of limit",
     )  # fmt: skip
-    return Table(f"{library}: its time by convgrad's", headings, rows, words=2)
+    return Table(title, headings, rows, words=2)
 
 
-def _by_class(library: str, of: list[Ratio]) -> Table:
+def _by_class(title: str, of: list[Ratio]) -> Table:
     """Geometric mean and worst of each class, a column for each dtype and direction."""
     columns = list(grouped(of, lambda r: (r.row.dtype, r.row.direction)))
     groups = grouped(of, lambda r: (r.row.layer_class, r.row.dtype, r.row.direction))
@@ -91,7 +122,7 @@ def _by_class(library: str, of: list[Ratio]) -> Table:
         cells = [_mean_and_worst(groups.get((name, *column))) for column in columns]
         rows.append((name, *cells))
     headings = ("class", *(f"{dtype} {direction}" for dtype, direction in columns))
-    return Table(f"{library}: geometric mean and worst case of each class", headings, rows)
+    return Table(f"{title}, geometric mean and worst of each class", headings, rows)
 
 
 def _mean_and_worst(group: list[Ratio] | None) -> str:
@@ -101,7 +132,7 @@ def _mean_and_worst(group: list[Ratio] | None) -> str:
     return f"{number(s.mean)} / {number(s.worst.value)}"
 
 
-def _worst(library: str, of: list[Ratio]) -> Table:
+def _worst(title: str, of: list[Ratio]) -> Table:
     worst = sorted(of, key=lambda ratio: ratio.upper)[:WORST]
     rows = [
         (
@@ -111,4 +142,37 @@ def _worst(library: str, of: list[Ratio]) -> Table:
         for r in worst
     ]  # fmt: skip
     headings = ("layer", "dtype", "map", "algorithm", "ratio", "of limit")
-    return Table(f"{library}: the worst cases", headings, rows, words=4)
+    return Table(f"{title}, the worst cases", headings, rows, words=4)
+
+
+def _errors(dtype: str, findings: Sequence[Finding]) -> Table:
+    """The worst layer's figures of each algorithm, precision and direction.
+
+    The last columns are the most by which a figure exceeds PyTorch's in the same case.
+    """
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    peer = {}
+    for f in findings:
+        if f.dtype == dtype:
+            groups.setdefault((f.direction, f.who, f.settings), []).append(f)
+            if (f.who, f.settings) == ("PyTorch", "channels_first"):
+                peer[f.layer, f.direction] = f
+    rows = []
+    for direction in DIRECTIONS:
+        for key, group in groups.items():
+            if key[0] == direction:
+                rows.append((*key, str(len(group)), *_figures(group, peer)))
+    headings = (
+        "map", "who", "setting", "layers", "rms/Σ", "max/Σ", "rms/max", "max/max",
+        "rms by PyTorch's", "max by PyTorch's",
+    )  # fmt: skip
+    return Table(f"{dtype}: errors against float64, of the worst layer", headings, rows, words=3)
+
+
+def _figures(group: list[Finding], peer: dict[tuple[str, str], Finding]) -> list[str]:
+    figures = ("rms_of_sum", "max_of_sum", "rms_of_max", "max_of_max")
+    worst = [f"{max(getattr(f, figure) for f in group):.1e}" for figure in figures]
+    pairs = [(f, peer[f.layer, f.direction]) for f in group if (f.layer, f.direction) in peer]
+    rms = [a.rms_of_max / b.rms_of_max for a, b in pairs if b.rms_of_max]
+    most = [a.max_of_max / b.max_of_max for a, b in pairs if b.max_of_max]
+    return [*worst, *(number(max(ratios)) if ratios else "–" for ratios in (rms, most))]

@@ -1,8 +1,9 @@
 """The record of a run: what was measured, where and when, as JSON.
 
-    Record   format, date, machine, versions, settings, limits, left out, rows
+    Record   format, date, machine, versions, settings, limits, left out, rows, errors
     Row      one case: what it is, what convgrad did, and each peer beside it
     Beside   one library's variant in a case: seconds, and its time by ours
+    Finding  how far a result of a case is from float64
 
 Times are seconds, sizes bytes, rates per second. A ratio is the library's time by convgrad's, so
 above 1 convgrad is faster; low and high are the ends of the 95 % interval of its median.
@@ -86,10 +87,30 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """The errors of a result: `who` computed it, with `settings` (precisions, or a layout).
+
+    Root mean square and maximum of |error| by Σ|a||b|, and by max|reference|.
+    """
+
+    layer: str
+    layer_class: str
+    direction: str
+    dtype: str
+    who: str
+    settings: str
+    rms_of_sum: float
+    max_of_sum: float
+    rms_of_max: float
+    max_of_max: float
+
+
+@dataclass(frozen=True)
 class Record:
-    """A run of `convgrad bench`."""
+    """A run of `convgrad bench`; `subject` is what was timed beside others: convgrad, as a rule."""
 
     suite: str
+    subject: str
     date: str
     machine: dict[str, Any]
     versions: dict[str, str]
@@ -97,25 +118,31 @@ class Record:
     limits: dict[str, Any] | None
     left_out: dict[str, str]
     rows: list[Row] = field(default_factory=list)
+    errors: list[Finding] = field(default_factory=list)
 
     @property
     def libraries(self) -> list[str]:
         """The libraries that were timed beside convgrad, the one with the most cases first."""
         counts: dict[str, int] = {}
         for row in self.rows:
-            for library in {b.library for b in row.beside if b.ratio is not None}:
+            for library in dict.fromkeys(b.library for b in row.beside if b.ratio is not None):
                 counts[library] = counts.get(library, 0) + 1
-        order = ("PyTorch", "SciPy", "JAX")
-        return sorted(counts, key=lambda name: (-counts[name], order.index(name)))
+        return sorted(counts, key=lambda name: -counts[name])
 
 
 def write(record: Record, path: Path) -> None:
     """Write the record, a row a line."""
     head = {"format": FORMAT, **asdict(record)}
-    rows = [json.dumps(row, ensure_ascii=False) for row in head.pop("rows")]
-    body = json.dumps(head, ensure_ascii=False, indent=1)
-    listed = ",\n  ".join(rows)
-    text = f'{body[:-2]},\n "rows": [\n  {listed}\n ]\n}}\n'
+    lists = {name: head.pop(name) for name in ("rows", "errors")}
+    parts = [json.dumps(head, ensure_ascii=False, indent=1).removesuffix("\n}")]
+    for name, entries in lists.items():
+        lines = ",".join(f"\n  {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
+        parts.append(f' "{name}": [{lines}\n ]')
+    write_text(",\n".join(parts) + "\n}\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a file. Raises DataError where that cannot be done."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -135,6 +162,7 @@ def read(path: Path) -> Record:
     try:
         made: dict[str, Any] = {k: v for k, v in content.items() if k != "format"}
         made["rows"] = [_row(row) for row in content["rows"]]
+        made["errors"] = [Finding(**finding) for finding in content["errors"]]
         return Record(**made)
     except (KeyError, TypeError) as error:
         raise DataError(f"{path} is a damaged result of convgrad bench: {error}") from error

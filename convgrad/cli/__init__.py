@@ -1,4 +1,4 @@
-"""The command line: train · predict · plan · bench · info, one file for each command.
+"""The command line: train · predict · plan · bench · cache · info, one file for each command.
 
 `convgrad --version` and the message about missing packages need nothing but the core.
 """
@@ -38,7 +38,7 @@ def _plain_failure(message: str) -> int:
 def _run_app() -> None:
     import typer
 
-    from convgrad.cli import bench, console, info, plan, predict, train
+    from convgrad.cli import bench, cache, console, info, plan, predict, train
     from convgrad.nn.training.run import NonFiniteError
 
     app = typer.Typer(
@@ -60,6 +60,7 @@ def _run_app() -> None:
     app.command("predict")(predict.predict)
     app.command("plan")(plan.plan)
     app.command("bench")(bench.bench)
+    app.add_typer(cache.app, name="cache")
     app.command("info")(info.info)
     try:
         app(prog_name="convgrad")

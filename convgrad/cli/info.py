@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import convgrad
-from convgrad.bench.machine import processor, version
+from convgrad.bench import limits
+from convgrad.bench.machine import instruction_set, processor, version
 from convgrad.cli import console
 from convgrad.cpu.jit import cache, compiler
 from convgrad.nn.training.machine import blas, instruction_sets, threads, usable_cores
@@ -29,18 +30,36 @@ def info() -> None:
         ("numpy's BLAS", blas()),
         ("BLAS threads", threads()),
         ("threads", str(convgrad.get_num_threads())),
-        ("generated kernels", generated()),
+        *generated(),
         ("console", f"{sys.stdout.encoding}, {shutil.get_terminal_size().columns} columns"),
         *((name, version(name)) for name in CORE + OPTIONAL),
     ]
     console.say(console.columns_of(rows))
 
 
-def generated() -> str:
-    """The instruction set of the kernels and where they are kept, or why there are none."""
+def generated() -> list[tuple[str, str]]:
+    """What kernels are generated for, what the machine can do, and the cache; or why none are."""
     missing = compiler.unavailable()
     if missing is not None:
-        return f"none: {missing}"
+        return [("generated kernels", f"none: {missing}")]
+    number = convgrad.get_num_threads()
+    able = limits.measured(number)
+    assert able is not None
     count, size = cache.usage()
-    where = compiler.target()
-    return f"{where.level} ({where.cpu}); {count} kept in {cache.folder()}, {size:,} bytes"
+    rows = [("generated kernels", f"for {instruction_set()}")]
+    for dtype, peak in able.peak.items():
+        one = f"{able.peak_of_one[dtype] / 1e9:.0f} on one thread"
+        rows.append((f"peak {dtype}", f"{peak / 1e9:.0f} GFLOP/s on {number} threads, {one}"))
+    rates = ", ".join(
+        f"{rate / 1e9:.0f} GB/s for {_binary(size)}" for size, rate in able.bandwidth.items()
+    )
+    return [
+        *rows,
+        ("copy bandwidth", f"{rates} read and written"),
+        ("kernel cache", f"{cache.folder()}: {count} kernels, {size:,} bytes"),
+    ]
+
+
+def _binary(size: int) -> str:
+    """A power of two of bytes: 64 KiB, 1 MiB."""
+    return f"{size >> 10} KiB" if size < 1 << 20 else f"{size >> 20} MiB"
