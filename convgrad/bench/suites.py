@@ -65,7 +65,7 @@ def chosen(layers: Sequence[Layer], names: str | None, every: int) -> list[Layer
 
 def _fits(layer: Layer, word: str) -> bool:
     plain = word.replace("x", "×")  # 3x3 for 3×3
-    return layer.layer_class in (word, plain) or (word not in CLASSES and word in layer.name)
+    return layer.layer_class == plain if plain in CLASSES else word in layer.name
 
 
 def in_classes(layers: Iterable[Layer]) -> list[Layer]:

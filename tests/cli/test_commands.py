@@ -1,4 +1,4 @@
-"""`convgrad` itself, and its commands plan, info and bench."""
+"""`convgrad` itself, and its commands plan and info."""
 
 import os
 import re
@@ -69,7 +69,7 @@ def test_help_and_version(convgrad_command) -> None:
     for encoding in ("ascii", "gbk"):
         shown = convgrad_command("--help", PYTHONIOENCODING=encoding)
         assert shown.returncode == 0
-        for name in ("train", "predict", "plan", "bench", "info"):
+        for name in ("train", "predict", "plan", "bench", "cache", "info"):
             assert f" {name} " in shown.stdout
     assert "(default: digits)" in convgrad_command("train", "--help").stdout
 
@@ -139,46 +139,6 @@ def test_mistakes_in_a_plan_are_one_line(here, words, message) -> None:
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
-
-
-@pytest.mark.serial
-def test_bench_times_what_is_right(here) -> None:
-    done = here("bench", "--quick", "--algorithm", "im2col")
-    assert done.returncode == 0, done.stderr
-    rows = re.findall(
-        r"(forward|input_grad|weight_grad) +im2col +([\d.]+) +([\d.]+) +(\S+)", done.stdout
-    )
-    assert len(rows) == 9
-    assert all(float(milliseconds) > 0 and float(rate) > 0 for _, milliseconds, rate, _ in rows)
-
-
-def test_bench_does_not_time_what_is_wrong(here, monkeypatch) -> None:
-    right = cg.weight_grad
-
-    def wrong_in_float32(x, *rest, **how):
-        return right(x, *rest, **how) * (1.001 if x.dtype == np.float32 else 1)
-
-    monkeypatch.setattr(cg, "weight_grad", wrong_in_float32)
-    monkeypatch.setattr("convgrad.cli.bench.in_turns", lambda *a: (1e-3, 1.0))
-    done = here("bench", "--quick", "--algorithm", "im2col")
-    assert done.returncode == 1
-    wrong = [line for line in done.stdout.splitlines() if "WRONG" in line]
-    assert len(wrong) == 3
-    assert all(re.search(r"weight_grad +im2col +WRONG: error 1.0e-03", line) for line in wrong)
-    assert done.stderr == "error: 3 results were wrong, and were not timed\n"
-
-
-def test_bench_compares_with_the_same_numbers_as_pytorch() -> None:
-    pytest.importorskip("torch")
-    from convgrad.cli import bench
-
-    for layer in bench.LAYERS[-3:]:
-        exact = bench.drawn(layer).astype("float64")
-        for direction in ("forward", "input_grad", "weight_grad"):
-            ours = bench.our_work(layer, exact, direction, "im2col")()
-            np.testing.assert_allclose(
-                ours, bench.torch_work(layer, exact, direction)(), rtol=1e-9, atol=1e-9
-            )
 
 
 def test_sizes_are_read() -> None:
