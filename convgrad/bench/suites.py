@@ -12,6 +12,7 @@ from convgrad.shapes import CLASSES, Layer, networks
 
 SUITES = ("networks", "imaging")
 MOST_MACS = 1e9  # of a case in float32; half in float64
+QUICK_MACS = 2e8  # of a case of a quick run
 MOST_BYTES = 128e6  # of its largest array
 IMAGES, KERNELS = (512, 1024, 2048), (15, 31, 63, 129)
 
@@ -69,28 +70,36 @@ def _fits(layer: Layer, word: str) -> bool:
 
 
 def in_classes(layers: Iterable[Layer]) -> list[Layer]:
-    """The layers in another order: a first one of each class, then a second one, and so on."""
+    """The layers in another order: a first one of each class, then a second one, and so on.
+
+    A class begins with one that is larger than a quarter of them, by the work for an image: the
+    smallest say little, and the largest take long.
+    """
     classes: dict[str, list[Layer]] = {}
-    for layer in layers:
+    for layer in sorted(layers, key=lambda layer: layer.macs / layer.batch):
         classes.setdefault(layer.layer_class, []).append(layer)
-    # The middle one of a class stands for it better than the first, which is the largest image.
-    spread = [[*group[len(group) // 2 :], *group[: len(group) // 2]] for group in classes.values()]
+    spread = [[*group[len(group) // 4 :], *group[: len(group) // 4]] for group in classes.values()]
     return [layer for turn in zip_longest(*spread) for layer in turn if layer is not None]
 
 
-def cases(layers: Iterable[Layer], directions: Sequence[str], dtypes: Sequence[str]) -> list[Case]:
+def cases(
+    layers: Iterable[Layer],
+    directions: Sequence[str],
+    dtypes: Sequence[str],
+    most_macs: float = MOST_MACS,
+) -> list[Case]:
     """The layers, with batches that fit, in each dtype and direction."""
     return [
-        Case(_fitted(layer, dtype), direction, dtype)
+        Case(_fitted(layer, dtype, most_macs), direction, dtype)
         for layer in layers
         for dtype in dtypes
         for direction in directions
     ]
 
 
-def _fitted(layer: Layer, dtype: str) -> Layer:
+def _fitted(layer: Layer, dtype: str, most_macs: float) -> Layer:
     size = dtype_of(dtype).itemsize
-    return fitted(layer, MOST_MACS * min(1.0, 4 / size), MOST_BYTES / size)
+    return fitted(layer, most_macs * min(1.0, 4 / size), MOST_BYTES / size)
 
 
 def words(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from convgrad.nn.training.blas_threads import using_blas_threads
 from convgrad.shapes import Layer
 
 WRONG = 1
-QUICK_SECONDS = 100  # after which no further case is begun
+QUICK_SECONDS = 95  # after which no further case is begun
 OWN_LAYERS = 6  # that a user's function is timed on, unless asked otherwise
 OWN_MACS = 2e7  # of the largest of them
 
@@ -47,7 +47,8 @@ class Request:
     def cases(self, dtypes: Sequence[str]) -> list[Case]:
         """The cases; refuses settings that cannot be before anything is measured."""
         layers = suites.in_classes(self.layers) if self.quick else self.layers
-        cases = suites.cases(layers, self.directions, dtypes)
+        most = suites.QUICK_MACS if self.quick else suites.MOST_MACS
+        cases = suites.cases(layers, self.directions, dtypes, most)
         for case in cases[:1]:
             self.settings.check(case)
         return cases
