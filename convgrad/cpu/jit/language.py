@@ -59,6 +59,10 @@ class Value:
 
     __rmul__ = __mul__
 
+    def __neg__(self) -> "Value":
+        """The number, or each lane, with the other sign."""
+        return self.kernel.emit(self.type, f"fneg {self.type} {self.text}")
+
     def __truediv__(self, other: "Value") -> "Value":
         return self._binary("", "fdiv", other)
 
@@ -483,14 +487,22 @@ class Kernel:
 
     def text(self) -> str:
         """The function, and those that it calls, as LLVM IR."""
+        called = self.called()
         functions = [
             self._definition("define"),
-            *(part._definition("define internal") for part in self.parts.values()),
+            *(part._definition("define internal") for part in called.values()),
         ]
         declared = dict(self.declared)
-        for part in self.parts.values():
+        for part in called.values():
             declared |= part.declared
         return "\n".join([*functions, *declared.values()])
+
+    def called(self) -> dict[str, "Kernel"]:
+        """The kernels that it calls, and those that they call, by name."""
+        called = dict(self.parts)
+        for part in self.parts.values():
+            called |= part.called()
+        return called
 
     def _definition(self, define: str) -> str:
         parameters = ", ".join(

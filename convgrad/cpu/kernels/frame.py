@@ -13,7 +13,10 @@ counted in elements. SOURCE describes the array that is copied, BLOCKS the block
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 
-POINTERS = ("x", "w", "y", "dy", "dw", "to", "taps", "starts", "where", "bias")
+POINTERS = (
+    "x", "w", "y", "dy", "dw", "to", "taps", "starts", "where", "bias", "u", "v", "spectra",
+    "column_passes", "row_passes", "line_factors",
+)  # fmt: skip
 SOURCE = (
     "x", "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "sz", "sh", "sw",
     "fz", "fh", "fw",
