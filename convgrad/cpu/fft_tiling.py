@@ -51,7 +51,7 @@ class Tiling:
     def nanoseconds(self) -> float:
         """To spectra and back, for a pair of tiles, on one thread of an ordinary processor."""
         far = max(0.0, log2(self.points * CELL / SECOND_CACHE))
-        return self.points * (3.0 + 0.25 * log2(self.points) + 1.2 * far)
+        return self.points * (7.0 + 0.1 * log2(self.points) + 0.8 * far)
 
 
 def one_tile(cut: Tiling, extent: Size) -> Tiling:
