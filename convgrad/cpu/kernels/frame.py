@@ -15,7 +15,7 @@ from convgrad.cpu.jit.language import Kernel, Lanes, Value
 
 POINTERS = (
     "x", "w", "y", "dy", "dw", "to", "taps", "starts", "where", "bias", "u", "v", "spectra",
-    "column_passes", "row_passes", "line_factors",
+    "column_passes", "row_passes", "line_factors", "picks", "residues", "slots",
 )  # fmt: skip
 SOURCE = (
     "x", "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "sz", "sh", "sw",

@@ -1,0 +1,200 @@
+"""Rows of an array brought into a padded copy, and rows of results brought out of it.
+
+A copy is cells [channel][phase][sample][plane][row][column], `Wq` columns in a row, whole registers
+of them, so that every store is a whole register. Padding cells are zero. Phase f of an axis holds
+every s-th cell: cell j stands for position s·j + f − pad of the array.
+"""
+
+from convgrad.cpu.jit.language import Kernel, Lanes, Value
+
+GATHER, RUNS, PAIRS = 0, 1, 2  # a row's cells one by one; consecutive; consecutive, in two phases
+NARROW = 4  # registers in a row up to which the rows are gone through one register at a time
+
+
+def narrowed(lanes: Lanes, share: int) -> Lanes:
+    """Registers of which only a share of the lanes is used, for short rows."""
+    return Lanes(lanes.element, lanes.count // share)
+
+
+def load_rows(
+    k: Kernel, a: dict[str, Value], read: int, to: Value, channels: Value,
+    samples: Value, deep: tuple[Value, Value], high: tuple[Value, Value],
+) -> None:  # fmt: skip
+    """The copy of `channels` channels: planes from deep[0] and rows from high[0], so many of each.
+
+    read: PAIRS where the columns are consecutive in memory and the map's stride is two.
+    """
+    (z0, planes), (r0, rows) = deep, high
+    every = a["fz"] * a["fh"]
+    with k.loop(channels) as (c, _), k.loop(every) as (f, _):
+        fz, fh = f // a["fh"], f % a["fh"]
+        base = to.at((c * every + f) * a["fw"] * a["cells"])
+        first, last = (
+            (((a["ph"] - fh + size).maximum(0) + a["sh"] - 1) // a["sh"] - r0).maximum(0)
+            for size in (0, a["H"])
+        )
+        line = a["x"].at(c * a["xc"] + (r0 * a["sh"] + fh - a["ph"]) * a["xh"])
+        with k.loop(samples) as (n, _), k.loop(planes) as (z, _):
+            iz = (z0 + z) * a["sz"] + fz - a["pz"]
+            inside = (iz >= 0) & (iz < a["D"])
+            begin = k.select(inside, first.minimum(rows), rows)
+            end = k.select(inside, last.minimum(rows), rows)
+            plane = base.at((n * a["Dq"] + z) * a["Hq"] * a["Wq"])
+            with k.loop(a["fw"]) as (fw, _):
+                for low, high_row in ((k.constant("i64", 0), begin), (end, rows)):
+                    _clear(k, plane.at(fw * a["cells"]), low * a["Wq"], high_row * a["Wq"])
+            source = line.at(n * a["xn"] + iz * a["xz"] + begin * (a["sh"] * a["xh"]))
+            _rows(k, a, read, plane.at(begin * a["Wq"]), source, end - begin)
+
+
+def _clear(k: Kernel, to: Value, start: Value, stop: Value) -> None:
+    with k.loop(stop, start=start, step=k.lanes.count) as (i, _):
+        to.store(k.zero(), i)
+
+
+def _rows(k: Kernel, a: dict[str, Value], read: int, to: Value, source: Value, rows: Value) -> None:
+    """`rows` rows that meet the array."""
+    lanes, step = k.lanes.count, a["sh"] * a["xh"]
+    source = source.at(k.constant("i64", 0) - a["pw"] * a["xw"])
+    if read == GATHER:
+        _gather(k, a, to, source, rows, step)
+        return
+    first = _whole(k, (a["pw"].maximum(0) + read - 1) // read + lanes - 1).minimum(a["Wq"])
+    last = _whole(k, (a["W"] + a["pw"]).maximum(0) // read).minimum(a["Wq"]).maximum(first)
+    short = a["Wq"] <= NARROW * lanes
+    with k.when(short), k.loop(a["Wq"], step=lanes) as (q, _):
+        masks = _masks(k, a, read, q)
+        with k.loop(rows) as (r, _):
+            _register(k, a, read, to.at(r * a["Wq"]), source.at(r * step), q, masks)
+    with k.when(short.equals(0)), k.loop(rows) as (r, _):
+        row, line = to.at(r * a["Wq"]), source.at(r * step)
+        none = k.constant("i64", 0)
+        for start, stop in ((none, first), (first, last), (last, a["Wq"])):
+            with k.loop(stop, start=start, step=lanes) as (q, _):
+                masks = None if start is first else _masks(k, a, read, q)
+                _register(k, a, read, row, line, q, masks)
+
+
+def _whole(k: Kernel, number: Value) -> Value:
+    """Rounded down to whole registers."""
+    return number // k.lanes.count * k.lanes.count
+
+
+def _masks(k: Kernel, a: dict[str, Value], read: int, q: Value) -> list[Value]:
+    """Which lanes of the registers read for column q of the copy meet the array."""
+    begin = a["pw"] - q * read
+    return [
+        k.lanes_within(begin - j * k.lanes.count, begin + a["W"] - j * k.lanes.count)
+        for j in range(read)
+    ]
+
+
+def _register(
+    k: Kernel, a: dict[str, Value], read: int, to: Value, source: Value, q: Value,
+    masks: list[Value] | None,
+) -> None:  # fmt: skip
+    """One register of each phase."""
+    lanes = k.lanes.count
+    parts = [
+        source.vector(q * read + j * lanes, masks[j] if masks else None) for j in range(read)
+    ]
+    if read == RUNS:
+        to.store(parts[0], q)
+        return
+    for phase in range(2):
+        to.at(a["cells"] * phase).store(
+            k.shuffle(*parts, [2 * lane + phase for lane in range(lanes)]), q
+        )
+
+
+def _gather(
+    k: Kernel, a: dict[str, Value], to: Value, source: Value, rows: Value, step: Value
+) -> None:
+    """One cell at a time, wherever it lies."""
+    with k.loop(rows) as (r, _), k.loop(a["fw"]) as (f, _):
+        row, line = to.at(f * a["cells"] + r * a["Wq"]), source.at(r * step)
+        with k.loop(a["Wq"]) as (q, _):
+            at = q * a["sw"] + f
+            near = at.maximum(a["pw"]).minimum(a["W"] + a["pw"] - 1)
+            cell = line.load(near * a["xw"])
+            row.store(k.select(near.equals(at), cell, k.zero_element()), q)
+
+
+def interleave(
+    k: Kernel, every: int, count: Value, parts: Value, pitch: Value, to: Value, ways: Value
+) -> None:
+    """to[ways·i + ρ] = part ρ [i]; parts lie `pitch` cells apart."""
+    lanes = k.lanes.count
+    if every == 2:
+        with k.loop(count, step=lanes) as (i, _):
+            even, odd = parts.vector(i), parts.at(pitch).vector(i)
+            for half in range(2):
+                order = [
+                    (half * lanes + lane) // 2 + lane % 2 * lanes for lane in range(lanes)
+                ]
+                to.store(k.shuffle(even, odd, order), i * 2 + half * lanes)
+        return
+    with k.loop(ways) as (part, _):
+        line = parts.at(part * pitch)
+        with k.loop(count) as (i, _):
+            to.store(line.load(i), i * ways + part)
+
+
+class Finish:
+    """result = scale·sum + bias (+ result), rows at a time."""
+
+    def __init__(self, k: Kernel, a: dict[str, Value], contiguous: bool) -> None:
+        self.k, self.a, self.contiguous = k, a, contiguous
+        self.scalar = a["scale"].to_element()
+        self.scale = k.splat(self.scalar)
+        self.adds = a["accumulate"].equals(1)
+
+    def rows(self, source: Value, pitch: Value, to: Value, bias: Value, rows: Value) -> None:
+        """`rows` rows of a plane, `pitch` cells apart, into the result's plane."""
+        if self.contiguous:
+            self._rows(source, pitch, to, self.k.splat(bias), rows)
+        else:
+            self._scatter(source, pitch, to, bias, rows)
+
+    def _rows(self, source: Value, pitch: Value, to: Value, bias: Value, rows: Value) -> None:
+        """Whole registers: the last one of a row ends with the row, and overlaps the one before."""
+        k, a, lanes = self.k, self.a, self.k.lanes.count
+        width, plain = a["OW"], self.adds.equals(0)
+        rest = width % lanes
+        with k.when(self.adds), k.loop(rows) as (r, _):
+            row, line = source.at(r * pitch), to.at(r * a["yh"])
+            with k.loop(width - rest, step=lanes) as (q, _):
+                line.store(k.fma(row.vector(q), self.scale, bias) + line.vector(q), q)
+            with k.when(rest > 0):
+                last, mask = width - rest, k.lanes_below(rest)
+                old = line.vector(last, mask)
+                line.store(k.fma(row.vector(last), self.scale, bias) + old, last, mask)
+        with k.when(plain & (width >= lanes)), k.loop(rows) as (r, _):
+            row, line = source.at(r * pitch), to.at(r * a["yh"])
+            with k.loop(width - rest, step=lanes) as (q, _):
+                self._store(row, line, q, bias)
+            with k.when(rest > 0):
+                self._store(row, line, width - lanes, bias)
+        with k.when(plain & (width < lanes)):
+            # A whole register reaches into rows that are written later, if there are enough.
+            behind = rows + 1 - (width + (lanes - 1)) // width.maximum(1)
+            safe = k.select(a["yh"].equals(width), behind.maximum(0), k.constant("i64", 0))
+            none, mask = k.constant("i64", 0), k.lanes_below(width)
+            with k.loop(safe) as (r, _):
+                self._store(source.at(r * pitch), to.at(r * a["yh"]), none, bias)
+            with k.loop(rows, start=safe) as (r, _):
+                value = k.fma(source.at(r * pitch).vector(), self.scale, bias)
+                to.at(r * a["yh"]).store(value, 0, mask)
+
+    def _store(self, row: Value, line: Value, q: Value, bias: Value) -> None:
+        line.store(self.k.fma(row.vector(q), self.scale, bias), q)
+
+    def _scatter(self, source: Value, pitch: Value, to: Value, bias: Value, rows: Value) -> None:
+        k, a = self.k, self.a
+        with k.loop(rows) as (r, _), k.loop(a["OW"]) as (q, _):
+            at = to.at(r * a["yh"] + q * a["yw"])
+            value = source.load(r * pitch + q) * self.scalar + bias
+            with k.when(self.adds):
+                at.store(value + at.load())
+            with k.when(self.adds.equals(0)):
+                at.store(value)

@@ -1,0 +1,202 @@
+"""Forward and input gradient of groups with few channels: tiles of rows over a padded copy."""
+
+from convgrad.cpu.jit.language import Kernel, Lanes, Value
+from convgrad.cpu.job import Generator
+from convgrad.cpu.kernels.frame import split, start
+from convgrad.cpu.kernels.rows import Finish, interleave, load_rows, narrowed
+from convgrad.cpu.stencil_shapes import RESIDUE, Slots, Stencil, Strips, shapes
+
+PACK_FIELDS = ("w", "to", "picks", "G", "each", "M", "L", "panels", "O", "so", "wg")
+FIELDS = (
+    "x", "w", "y", "bias", "taps", "residues", "slots",
+    "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "sz", "sh", "sw",
+    "fz", "fh", "fw", "cells", "Dq", "Hq", "Wq", "N", "NB", "BZ", "BR", "TZ", "TR", "reachz",
+    "reachh", "nn", "nz", "nr", "G", "runs", "shares", "C", "O", "panels", "L", "nresidues",
+    "ez", "eh", "ew", "nv", "stageh", "stagez", "part", "copy", "stage",
+    "yn", "yo", "yz", "yh", "yw", "OZ", "OH", "OW", "accumulate", "scale",
+)  # fmt: skip
+
+
+def pack_stencil(lanes: Lanes, height: int) -> str:
+    """to[group][panel][l][row] = w[group, row, picks[l]]; a part is `each` groups.
+
+    A panel is `height` rows; the last one ends with the group and may overlap the one before.
+    """
+    k, a = start("pack_stencil", lanes, PACK_FIELDS)
+    first = k.parameters[1] * a["each"]
+    with k.loop((first + a["each"]).minimum(a["G"]), start=first) as (g, _):
+        w, to = a["w"].at(g * a["wg"]), a["to"].at(g * a["panels"] * a["L"] * height)
+        with k.loop(a["panels"]) as (panel, _):
+            rows = w.at(panel_start(a, panel, height) * a["so"])
+            place = to.at(panel * a["L"] * height)
+            with k.loop(a["L"]) as (line, _):
+                source = rows.at(a["picks"].load(line, "i64"))
+                for i in range(height):
+                    place.store(source.load(a["so"] * i), line * height + i)
+    return k.text()
+
+
+def panel_start(a: dict[str, Value], panel: Value, height: int) -> Value:
+    return (panel * height).minimum(a["O"] - height)
+
+
+def stencil(lanes: Lanes, shape: Stencil) -> str:
+    """result[n,m,t] = scale·Σ_{c,τ} w[m,c,τ]·copy[c, t + τ] + bias[m] (+ result).
+
+    A part is a run of groups, for one block of samples, over a share of the planes and rows.
+    """
+    k, a = start("stencil", narrowed(lanes, shape.narrow), FIELDS)
+    _, part, scratch = k.parameters
+    ib, run, share = split(part, a["runs"], a["shares"])
+    n0 = ib * a["NB"]
+    samples = a["NB"].minimum(a["N"] - n0)
+    g0, g1 = (a["G"] * (run + i) // a["runs"] for i in (0, 1))
+    blocks = a["nz"] * a["nr"]
+    b0, b1 = (blocks * (share + i) // a["shares"] for i in (0, 1))
+    image, result = a["x"].at(n0 * a["xn"]), a["y"].at(n0 * a["yn"])
+    copy, stage = scratch, scratch.at(a["copy"])
+    lines = stage if shape.every == 1 else stage.at(a["stage"])
+    finish = Finish(k, a, shape.contiguous)
+    height = shape.tile.height
+    with k.loop(g1, start=g0) as (g, _), k.loop(b1, start=b0) as (block, _):
+        iz, ir = block // a["nr"], block % a["nr"]
+        z0, r0 = iz * a["BZ"], ir * a["BR"]
+        planes, rows = a["BZ"].minimum(a["TZ"] - z0), a["BR"].minimum(a["TR"] - r0)
+        a["x"] = image.at(g * a["C"] * a["xc"])
+        load_rows(
+            k, a, shape.read, copy, a["C"], samples, (z0, planes + a["reachz"]),
+            (r0, rows + a["reachh"]),
+        )  # fmt: skip
+        with k.loop(a["panels"]) as (panel, _):
+            m0 = panel_start(a, panel, height)
+            weights = a["w"].at((g * a["panels"] + panel) * a["L"] * height)
+            with k.loop(a["nresidues"]) as (residue, _):
+                fields = [a["residues"].load(residue * RESIDUE + i, "i64") for i in range(RESIDUE)]
+                to, source = stage.at(fields[0]), weights.at(fields[1] * height)
+                taps = a["taps"].at(fields[2], "i64")
+                if isinstance(shape.tile, Strips):
+                    strips = strip_tile(k.lanes, shape.tile)
+                    with k.loop(samples) as (n, _), k.loop(planes) as (z, _):
+                        k.do(
+                            strips, copy.at((n * a["Dq"] + z) * a["Hq"] * a["Wq"]),
+                            to.at((n * a["BZ"] + z) * a["ez"] * a["stagez"]), source, taps, rows,
+                            a["nv"], a["Wq"], a["stageh"],
+                            *fields[3 : 3 + len(shape.tile.strips)],
+                        )  # fmt: skip
+                else:
+                    count = (((samples - 1) * a["BZ"] + planes - 1) * a["BR"] + rows) * a["nv"]
+                    k.do(
+                        slot_tile(k.lanes, shape.tile), copy, to, source, taps, fields[3],
+                        a["slots"], count, a["part"],
+                    )  # fmt: skip
+            if shape.every != 1:
+                interleave(
+                    k, shape.every, a["part"] * height, stage, a["part"] * height, lines, a["ew"]
+                )
+            high = (rows * a["eh"]).minimum(a["OH"] - r0 * a["eh"])
+            deep = (planes * a["ez"]).minimum(a["OZ"] - z0 * a["ez"])
+            pitch = a["nv"] * a["ew"] * k.lanes.count
+            plane = a["stagez"] * a["ew"]
+            to = result.at(z0 * a["ez"] * a["yz"] + r0 * a["eh"] * a["yh"])
+            with k.loop(height) as (i, _):
+                m = g * a["O"] + m0 + i
+                bias, own = a["bias"].load(m), to.at(m * a["yo"])
+                with k.loop(samples) as (n, _), k.loop(deep) as (z, _):
+                    finish.rows(
+                        lines.at(i * a["part"] * a["ew"] + (n * a["BZ"] * a["ez"] + z) * plane),
+                        pitch, own.at(n * a["yn"] + z * a["yz"]), bias, high,
+                    )  # fmt: skip
+    return k.text()
+
+
+def strip_tile(lanes: Lanes, tile: Strips) -> Kernel:
+    """One channel of one plane: to[r, q] = Σ_entries Σ_t w[entry,t]·source[r + t, q + taps[entry]].
+
+    A tile is `rows` rows by `vectors` registers; an entry is a strip of up to T taps, one below the
+    other, which share what is loaded of a row of the source. The entries of each T follow each
+    other.
+    """
+    counts = [f"count{i}: i64" for i in range(len(tile.strips))]
+    k = Kernel(
+        "strip_tile",
+        ["source: ptr", "to: ptr", "w: ptr", "taps: ptr", "rows: i64", "nv: i64", "pitch: i64",
+         "stage: i64", *counts],
+        lanes,
+    )  # fmt: skip
+    source, to, w, taps, rows, nv, pitch, stage, *numbers = k.parameters
+    count, width = lanes.count, tile.vectors * lanes.count
+    with k.loop(rows, step=tile.rows) as (r, _), k.loop(nv * count, step=width) as (q, _):
+        here = source.at(r * pitch + q)
+        sums = [k.zero()] * (tile.rows * tile.vectors)
+        weights, table = w, taps
+        for strip, number in zip(tile.strips, numbers, strict=True):
+            with k.loop(number, carry=sums) as (entry, state):
+                row = here.at(table.load(entry, "i64"))
+                column = weights.at(entry * strip)
+                factors = [k.splat(column.load(t)) for t in range(strip)]
+                state.values = _strip_step(k, tile, row, pitch, factors, state.values)
+            sums = state.values
+            weights, table = weights.at(number * strip), table.at(number, "i64")
+        out = to.at(r * stage + q)
+        for i in range(tile.rows):
+            for j in range(tile.vectors):
+                out.store(sums[i * tile.vectors + j], j * count)
+            out = out.at(stage)
+    return k
+
+
+def _strip_step(
+    k: Kernel, tile: Strips, row: Value, pitch: Value, factors: list[Value], sums: list[Value]
+) -> list[Value]:
+    """Every row of the source, loaded once, meets the rows of the tile that it belongs to."""
+    sums = list(sums)
+    for i in range(tile.rows + len(factors) - 1):
+        for j in range(tile.vectors):
+            cells = row.vector(j * k.lanes.count)
+            for t, factor in enumerate(factors):
+                if 0 <= i - t < tile.rows:
+                    at = (i - t) * tile.vectors + j
+                    sums[at] = k.fma(cells, factor, sums[at])
+        row = row.at(pitch)
+    return sums
+
+
+def slot_tile(lanes: Lanes, tile: Slots) -> Kernel:
+    """A panel of rows: to[m][slot] = Σ_l w[l,m]·copy[slot + taps[l]].
+
+    A slot is one register of cells: where it lies in the copy, and where in the stage. The taps run
+    over channels and kernel cells.
+    """
+    k = Kernel(
+        "slot_tile",
+        ["copy: ptr", "to: ptr", "w: ptr", "taps: ptr", "count: i64", "slots: ptr",
+         "number: i64", "pitch: i64"],
+        lanes,
+    )  # fmt: skip
+    copy, to, w, taps, count, slots, number, pitch = k.parameters
+    height, vectors = tile.height, tile.vectors
+    with k.loop(number, step=vectors) as (s, _):
+        table = slots.at(s * 2, "i64")
+        sources = [copy.at(table.load(2 * j, "i64")) for j in range(vectors)]
+        with k.loop(count, carry=[k.zero()] * (height * vectors)) as (line, sums):
+            tap, row = taps.load(line, "i64"), w.at(line * height)
+            cells = [source.vector(tap) for source in sources]
+            fresh = []
+            for i in range(height):
+                factor = k.splat(row.load(i))
+                fresh += [
+                    k.fma(cell, factor, sums.values[i * vectors + j])
+                    for j, cell in enumerate(cells)
+                ]
+            sums.values = fresh
+        for j in range(vectors):
+            place = to.at(table.load(2 * j + 1, "i64"))
+            for i in range(height):
+                place.at(pitch * i).store(sums.values[i * vectors + j])
+    return k
+
+
+PACK_STENCIL = Generator(
+    "pack_stencil", pack_stencil, PACK_FIELDS, lambda level: sorted({s.tile.height for s in shapes(level)})
+)
+STENCIL = Generator("stencil", stencil, FIELDS, shapes)

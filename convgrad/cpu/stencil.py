@@ -1,0 +1,138 @@
+"""Stencils: groups with few channels, row by row over a padded copy that stays in the first cache.
+
+    y[n,m,p] = Σ_{c,τ} w[m,c,τ] · X[c, p + offset(τ)]
+
+X is a copy of some rows of a group's channels with their padding laid around, columns and rows
+split by phase of the stride, so that every tap is a constant offset. A depthwise tile is some rows
+of one register: what is loaded of a row of X serves all taps of a column of the kernel and all rows
+of the tile. With more channels in a group, a tile is some channels of the result by some registers
+of cells. The input gradient goes over a copy of dy, all residues of the stride at once, and
+interleaves them before they are stored. The weight gradient keeps each tap's sum as a register,
+adds along the cells, and adds its lanes at the very end.
+
+Work: 2·N·O·P·(C/G)·K.  Scratch: at most 4 MiB a thread, and one packed copy of the weights.
+Error: (n+1)·u·Σ|a||b|, in an order that depends on the geometry alone.
+Source: Zhang, Franchetti & Low 2018 (no im2col); Zhang, Lo & Lu 2020 (depthwise tiles).
+"""
+
+from math import prod
+
+import numpy as np
+
+from convgrad.algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
+from convgrad.cpu import implicit_gemm
+from convgrad.cpu.jit import compiler, threads
+from convgrad.cpu.stencil_jobs import (
+    channels,
+    thread_bytes,
+    too_varied,
+    weight_work,
+    work,
+)
+
+FEW = 32  # channels of a group, on each side, up to which the kernels are for
+
+
+def refuses(problem: Problem) -> str | None:
+    """Many channels in a group; more than three axes; rows beyond a thread's scratch; no LLVM."""
+    missing = compiler.unavailable()
+    if missing is not None:
+        return missing
+    g = problem.geometry
+    if g.rank > 3:
+        return f"its kernels have three spatial axes, not {g.rank}"
+    if g.macs == 0:
+        return "there is nothing to multiply"
+    if max(g.group_in, g.group_out) > 64 or min(g.group_in, g.group_out) > FEW:
+        return f"its kernels are for groups of few channels, not {g.group_in} and {g.group_out}"
+    real = implicit_gemm._real(problem)
+    if channels(real) == (1, 1) and problem.direction != "weight_grad" and too_varied(real):
+        return "its kernels have too few lengths of strips for these taps"
+    if thread_bytes(real) > threads.SCRATCH:
+        return f"one row of its input takes more than the {threads.SCRATCH:,} bytes of a thread"
+    return None
+
+
+def forward(
+    problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """A stencil over x."""
+    implicit_gemm._by_real_sums(_apply, problem, x, w, out, epilogue)
+
+
+def input_grad(
+    problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """Stencils over dy, one for each residue of the stride, interleaved."""
+    implicit_gemm._by_real_sums(_apply, problem, dy, w, out, epilogue)
+
+
+def weight_grad(
+    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """Sums along the cells; pieces of a long sum are added in order."""
+    implicit_gemm._by_real_sums(_accumulate, problem, x, dy, out, epilogue)
+
+
+def _apply(
+    problem: Problem, source: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    bias = epilogue.bias
+    rows = out.shape[1]
+    bias = (
+        np.zeros(rows, problem.dtype) if bias is None else np.ascontiguousarray(bias, problem.dtype)
+    )
+    one = work(problem, source.strides, w.strides, out.strides)
+    packed = np.empty(one.weights, problem.dtype)
+    if one.weights:
+        one.pack.run(w=w, to=packed)
+    one.stencil.run(
+        epilogue.scale, x=source, w=packed, y=out, bias=bias,
+        accumulate=int(epilogue.accumulate),
+    )  # fmt: skip
+
+
+def _accumulate(
+    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    job = weight_work(problem, x.strides, dy.strides)
+    pieces = job.values["pieces"]
+    direct = pieces == 1 and epilogue == Epilogue() and out.flags.c_contiguous
+    result = out[None] if direct else np.empty((pieces, *out.shape), problem.dtype)
+    job.run(x=x, dy=dy, dw=result)
+    if not direct:
+        total = result[0]
+        for piece in result[1:]:
+            total += piece
+        epilogue.store(out, total)
+
+
+def scratch(problem: Problem) -> int:
+    """Every thread's block; the packed weights, or the pieces of dw; widened copies of halves."""
+    real = implicit_gemm._real(problem)
+    g, item = problem.geometry, real.dtype.itemsize
+    weights = 2 * prod(g.w_shape) * item
+    if problem.direction == "weight_grad":
+        weights *= 17
+    widened = 0
+    if problem.wide != problem.dtype:
+        widened = 2 * item * (prod(g.x_shape) + prod(g.y_shape) + prod(g.w_shape))
+    return thread_bytes(real) * threads.get_num_threads() + weights + widened
+
+
+def seconds(problem: Problem) -> float:
+    """Products and passes over memory."""
+    return 0.5 * implicit_gemm.seconds(problem)
+
+
+ALGORITHM = Algorithm(
+    name="stencil",
+    summary="generated kernels for groups of few channels: tiles of rows over a padded copy",
+    refuses=refuses,
+    forward=forward,
+    input_grad=input_grad,
+    weight_grad=weight_grad,
+    scratch=scratch,
+    seconds=seconds,
+    error=plain_sum_bound,
+)
