@@ -289,8 +289,9 @@ def work(problem: Problem, source: Strides, w: Strides, out: Strides) -> Work:
         "G": g.groups, "C": sums, "O": rows, "panels": panels, "L": len(picks),
         "nresidues": len(residues) // RESIDUE,
         "ez": deep.every, "eh": high.every, "ew": wide.every,
-        "stageh": stage_h, "stagez": stage_z, "part": part,
-        "copy": _copy_size(problem, area), "stage": wide.every * tile.height * part,
+        "stageh": stage_h, "stagez": stage_z, "part": part, "GB": together(problem),
+        "most": _staged(problem), "copy": _copy_size(problem, area),
+        "stage": wide.every * _staged(problem) * part,
         "yn": yn, "yo": yo, "yz": yz, "yh": yh, "yw": yw,
         "OZ": deep.total, "OH": high.total, "OW": wide.total,
     }  # fmt: skip
@@ -324,7 +325,7 @@ def _tables(
     for index, residue in enumerate(every):
         rest, rw = divmod(index, wide.every)
         rz, rh = divmod(rest, high.every)
-        offset = rw * tile.height * stage[2] + rz * stage[0] + rh * stage[1]
+        offset = rw * _staged(problem) * stage[2] + rz * stage[0] + rh * stage[1]
         words = [offset, len(picks), len(taps)]
         if isinstance(tile, Strips):
             for length in tile.strips:
@@ -374,8 +375,8 @@ def weight_work(problem: Problem, x: Strides, dy: Strides) -> Job:
         "taps": taps.ctypes.data, "slots": slots.ctypes.data, "picks": picks.ctypes.data,
         "G": g.groups, "runs": cut.runs, "pieces": cut.shares, "C": g.group_in, "O": g.group_out,
         "panels": -(-g.group_out // shape.height), "L": count, "CK": g.group_in * g.taps,
-        "part": area.stage, "copy": _copy_size(problem, area),
-        "gradient": area.stage * g.group_out, "dws": g.groups * size,
+        "part": area.stage, "GB": together(problem), "copy": _copy_size(problem, area),
+        "gradient": area.stage * g.group_out * together(problem), "dws": g.groups * size,
         "yn": yn, "yo": yo, "yz": yz, "yh": yh, "yw": yw, "slots_full": 0, "slots_last": last,
     }  # fmt: skip
     values |= dict(zip(("OZ", "OH", "OW"), (a.size for a in lines(problem)), strict=True))
@@ -543,7 +544,38 @@ def _copy_size(problem: Problem, area: Area) -> int:
     deep, high, wide = lines(problem)
     sums, _ = channels(problem)
     phases = deep.phases * high.phases * wide.phases
-    return area.cells * phases * sums + 8 * area.lanes
+    return together(problem) * area.cells * phases * sums + 8 * area.lanes
+
+
+@lru_cache(maxsize=1024)
+def together(problem: Problem) -> int:
+    """Groups that are copied at once: as many small ones as the first cache holds."""
+    g, item = problem.geometry, problem.dtype.itemsize
+    deep, high, wide = lines(problem)
+    sums, rows = channels(problem)
+    _, tile, area = layout(problem)
+    cells = area.cells * deep.phases * high.phases * wide.phases * sums
+    ways = wide.every * deep.every * high.every * (2 if wide.every > 1 else 1)
+    staged = area.stage * (ways if isinstance(tile, Strips) else rows if tile is None else 0)
+    if tile is None:
+        staged += _sum_cells(problem)
+    return max(1, min(g.groups, NEAR // ((cells + staged) * item), 64))
+
+
+def _staged(problem: Problem) -> int:
+    """Channels in the stage: those of a panel, or a depthwise kernel's groups."""
+    tile = layout(problem)[1]
+    assert tile is not None
+    return together(problem) if isinstance(tile, Strips) else tile.height
+
+
+def _sum_cells(problem: Problem) -> int:
+    """Cells that the sums of a group take."""
+    shape, tiles = weight_tiles(problem)
+    lanes = layout(problem)[2].lanes
+    length = sum(len(own) * t * u for (t, u), own in zip(shape.strips, tiles, strict=True))
+    panels = -(-problem.geometry.group_out // shape.height)
+    return -(-panels * length * shape.height // lanes) * lanes * lanes
 
 
 def thread_bytes(problem: Problem) -> int:
@@ -551,17 +583,11 @@ def thread_bytes(problem: Problem) -> int:
     g, item = problem.geometry, problem.dtype.itemsize
     deep, high, wide = lines(problem)
     _, tile, area = layout(problem)
-    _, rows = channels(problem)
     if tile is None:
-        shape, tiles = weight_tiles(problem)
-        lanes = area.lanes
-        length = sum(len(own) * t * u for (t, u), own in zip(shape.strips, tiles, strict=True))
-        sums = -(-rows // shape.height) * length * shape.height + lanes
-        cells = _copy_size(problem, area) + area.stage * g.group_out + sums * lanes
-    else:
-        part = deep.every * high.every * area.stage * tile.height
-        cells = _copy_size(problem, area) + part * wide.every * (2 if wide.every > 1 else 1)
-    return cells * item
+        each = area.stage * g.group_out + _sum_cells(problem)
+        return (_copy_size(problem, area) + together(problem) * each) * item
+    part = deep.every * high.every * area.stage * _staged(problem)
+    return (_copy_size(problem, area) + part * wide.every * (2 if wide.every > 1 else 1)) * item
 
 
 def _source(problem: Problem, strides: tuple[int, ...]) -> dict[str, int]:

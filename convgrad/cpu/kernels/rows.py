@@ -5,10 +5,15 @@ of them, so that every store is a whole register. Padding cells are zero. Phase 
 every s-th cell: cell j stands for position s·j + f − pad of the array.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
+
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 
 GATHER, RUNS, PAIRS = 0, 1, 2  # a row's cells one by one; consecutive; consecutive, in two phases
-NARROW = 4  # registers in a row up to which the rows are gone through one register at a time
+
+# For each plane of a copy: where its rows go, and where they come from.
+Planes = Callable[[], AbstractContextManager[tuple[Value, Value]]]
 
 
 def narrowed(lanes: Lanes, share: int) -> Lanes:
@@ -26,53 +31,59 @@ def load_rows(
     """
     (z0, planes), (r0, rows) = deep, high
     every = a["fz"] * a["fh"]
-    with k.loop(channels) as (c, _), k.loop(every) as (f, _):
+    none = k.constant("i64", 0)
+    with k.loop(every) as (f, _):
         fz, fh = f // a["fh"], f % a["fh"]
-        base = to.at((c * every + f) * a["fw"] * a["cells"])
         first, last = (
             (((a["ph"] - fh + size).maximum(0) + a["sh"] - 1) // a["sh"] - r0).maximum(0)
-            for size in (0, a["H"])
+            for size in (none, a["H"])
         )
-        line = a["x"].at(c * a["xc"] + (r0 * a["sh"] + fh - a["ph"]) * a["xh"])
-        with k.loop(samples) as (n, _), k.loop(planes) as (z, _):
+        line = a["x"].at((r0 * a["sh"] + fh - a["ph"]) * a["xh"])
+        with k.loop(planes) as (z, _):
             iz = (z0 + z) * a["sz"] + fz - a["pz"]
             inside = (iz >= 0) & (iz < a["D"])
             begin = k.select(inside, first.minimum(rows), rows)
             end = k.select(inside, last.minimum(rows), rows)
-            plane = base.at((n * a["Dq"] + z) * a["Hq"] * a["Wq"])
-            with k.loop(a["fw"]) as (fw, _):
-                for low, high_row in ((k.constant("i64", 0), begin), (end, rows)):
-                    _clear(k, plane.at(fw * a["cells"]), low * a["Wq"], high_row * a["Wq"])
-            source = line.at(n * a["xn"] + iz * a["xz"] + begin * (a["sh"] * a["xh"]))
-            _rows(k, a, read, plane.at(begin * a["Wq"]), source, end - begin)
+            origin = to.at(f * a["fw"] * a["cells"] + z * a["Hq"] * a["Wq"])
+            source = line.at(iz * a["xz"] + begin * (a["sh"] * a["xh"]) - a["pw"] * a["xw"])
+
+            @contextmanager
+            def each_plane(skipped: Value, source=source, origin=origin):
+                with k.loop(channels) as (c, _), k.loop(samples) as (n, _):
+                    plane = (c * every * a["fw"] * a["cells"]) + n * a["Dq"] * a["Hq"] * a["Wq"]
+                    yield origin.at(plane + skipped * a["Wq"]), source.at(c * a["xc"] + n * a["xn"])
+
+            for low, high_row in ((none, begin), (end, rows)):
+                with each_plane(low) as (plane, _), k.loop(a["fw"]) as (fw, _):
+                    _clear(k, plane.at(fw * a["cells"]), (high_row - low) * a["Wq"])
+            _copy_planes(k, a, read, lambda begin=begin, each=each_plane: each(begin), end - begin)
 
 
-def _clear(k: Kernel, to: Value, start: Value, stop: Value) -> None:
-    with k.loop(stop, start=start, step=k.lanes.count) as (i, _):
+def _clear(k: Kernel, to: Value, count: Value) -> None:
+    with k.loop(count, step=k.lanes.count) as (i, _):
         to.store(k.zero(), i)
 
 
-def _rows(k: Kernel, a: dict[str, Value], read: int, to: Value, source: Value, rows: Value) -> None:
-    """`rows` rows that meet the array."""
+def _copy_planes(
+    k: Kernel, a: dict[str, Value], read: int, each_plane: Planes, rows: Value
+) -> None:
+    """`rows` rows of each plane: registers inside the array row by row, then the edges, masked."""
     lanes, step = k.lanes.count, a["sh"] * a["xh"]
-    source = source.at(k.constant("i64", 0) - a["pw"] * a["xw"])
     if read == GATHER:
-        _gather(k, a, to, source, rows, step)
+        with each_plane() as (to, source):
+            _gather(k, a, to, source, rows, step)
         return
-    first = _whole(k, (a["pw"].maximum(0) + read - 1) // read + lanes - 1).minimum(a["Wq"])
+    first = _whole(k, (a["pw"].maximum(0) + (read - 1)) // read + (lanes - 1)).minimum(a["Wq"])
     last = _whole(k, (a["W"] + a["pw"]).maximum(0) // read).minimum(a["Wq"]).maximum(first)
-    short = a["Wq"] <= NARROW * lanes
-    with k.when(short), k.loop(a["Wq"], step=lanes) as (q, _):
-        masks = _masks(k, a, read, q)
-        with k.loop(rows) as (r, _):
-            _register(k, a, read, to.at(r * a["Wq"]), source.at(r * step), q, masks)
-    with k.when(short.equals(0)), k.loop(rows) as (r, _):
+    with k.when(first < last), each_plane() as (to, source), k.loop(rows) as (r, _):
         row, line = to.at(r * a["Wq"]), source.at(r * step)
-        none = k.constant("i64", 0)
-        for start, stop in ((none, first), (first, last), (last, a["Wq"])):
-            with k.loop(stop, start=start, step=lanes) as (q, _):
-                masks = None if start is first else _masks(k, a, read, q)
-                _register(k, a, read, row, line, q, masks)
+        with k.loop(last, start=first, step=lanes) as (q, _):
+            _register(k, a, read, row, line, q, None)
+    for start, stop in ((k.constant("i64", 0), first), (last, a["Wq"])):
+        with k.loop(stop, start=start, step=lanes) as (q, _):
+            masks = _masks(k, a, read, q)
+            with each_plane() as (to, source), k.loop(rows) as (r, _):
+                _register(k, a, read, to.at(r * a["Wq"]), source.at(r * step), q, masks)
 
 
 def _whole(k: Kernel, number: Value) -> Value:
@@ -147,44 +158,58 @@ class Finish:
         self.k, self.a, self.contiguous = k, a, contiguous
         self.scalar = a["scale"].to_element()
         self.scale = k.splat(self.scalar)
-        self.adds = a["accumulate"].equals(1)
+        self.adds, self.plain = a["accumulate"].equals(1), a["accumulate"].equals(0)
+        lanes, width = k.lanes.count, a["OW"]
+        self.rest = width % lanes
+        self.mask = k.lanes_below(self.rest)
+        # rows that a register reaches into where a row is shorter
+        self.behind = k.select(
+            a["yh"].equals(width), (width + (lanes - 1)) // width - 1, k.constant("i64", 1 << 40)
+        )
 
-    def rows(self, source: Value, pitch: Value, to: Value, bias: Value, rows: Value) -> None:
-        """`rows` rows of a plane, `pitch` cells apart, into the result's plane."""
+    def rows(
+        self, source: Value, pitch: Value, to: Value, bias: Value, rows: Value, free: Value
+    ) -> None:
+        """`rows` rows of a plane, `pitch` cells apart, into the result's plane.
+
+        free: whether what lies behind the plane in memory is written later.
+        """
         if self.contiguous:
-            self._rows(source, pitch, to, self.k.splat(bias), rows)
+            self._rows(source, pitch, to, self.k.splat(bias), rows, free)
         else:
             self._scatter(source, pitch, to, bias, rows)
 
-    def _rows(self, source: Value, pitch: Value, to: Value, bias: Value, rows: Value) -> None:
+    def _rows(
+        self, source: Value, pitch: Value, to: Value, bias: Value, rows: Value, free: Value
+    ) -> None:
         """Whole registers: the last one of a row ends with the row, and overlaps the one before."""
         k, a, lanes = self.k, self.a, self.k.lanes.count
-        width, plain = a["OW"], self.adds.equals(0)
-        rest = width % lanes
+        width, rest = a["OW"], self.rest
+        long, short = width >= lanes, width < lanes
         with k.when(self.adds), k.loop(rows) as (r, _):
             row, line = source.at(r * pitch), to.at(r * a["yh"])
             with k.loop(width - rest, step=lanes) as (q, _):
                 line.store(k.fma(row.vector(q), self.scale, bias) + line.vector(q), q)
             with k.when(rest > 0):
-                last, mask = width - rest, k.lanes_below(rest)
-                old = line.vector(last, mask)
-                line.store(k.fma(row.vector(last), self.scale, bias) + old, last, mask)
-        with k.when(plain & (width >= lanes)), k.loop(rows) as (r, _):
+                last = width - rest
+                old = line.vector(last, self.mask)
+                value = k.fma(row.vector(last), self.scale, bias)
+                line.store(value + old, last, self.mask)
+        with k.when(self.plain & long), k.loop(rows) as (r, _):
             row, line = source.at(r * pitch), to.at(r * a["yh"])
             with k.loop(width - rest, step=lanes) as (q, _):
                 self._store(row, line, q, bias)
             with k.when(rest > 0):
                 self._store(row, line, width - lanes, bias)
-        with k.when(plain & (width < lanes)):
+        with k.when(self.plain & short):
             # A whole register reaches into rows that are written later, if there are enough.
-            behind = rows + 1 - (width + (lanes - 1)) // width.maximum(1)
-            safe = k.select(a["yh"].equals(width), behind.maximum(0), k.constant("i64", 0))
-            none, mask = k.constant("i64", 0), k.lanes_below(width)
+            none = k.constant("i64", 0)
+            safe = k.select(free, rows, (rows - self.behind).maximum(0))
             with k.loop(safe) as (r, _):
                 self._store(source.at(r * pitch), to.at(r * a["yh"]), none, bias)
             with k.loop(rows, start=safe) as (r, _):
                 value = k.fma(source.at(r * pitch).vector(), self.scale, bias)
-                to.at(r * a["yh"]).store(value, 0, mask)
+                to.at(r * a["yh"]).store(value, 0, self.mask)
 
     def _store(self, row: Value, line: Value, q: Value, bias: Value) -> None:
         line.store(self.k.fma(row.vector(q), self.scale, bias), q)

@@ -1,5 +1,7 @@
 """Forward and input gradient of groups with few channels: tiles of rows over a padded copy."""
 
+from dataclasses import dataclass
+
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.frame import split, start
@@ -12,7 +14,7 @@ FIELDS = (
     "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "sz", "sh", "sw",
     "fz", "fh", "fw", "cells", "Dq", "Hq", "Wq", "N", "NB", "BZ", "BR", "TZ", "TR", "reachz",
     "reachh", "nn", "nz", "nr", "G", "runs", "shares", "C", "O", "panels", "L", "nresidues",
-    "ez", "eh", "ew", "nv", "stageh", "stagez", "part", "copy", "stage",
+    "ez", "eh", "ew", "nv", "stageh", "stagez", "part", "most", "GB", "copy", "stage",
     "yn", "yo", "yz", "yh", "yw", "OZ", "OH", "OW", "accumulate", "scale",
 )  # fmt: skip
 
@@ -58,59 +60,91 @@ def stencil(lanes: Lanes, shape: Stencil) -> str:
     lines = stage if shape.every == 1 else stage.at(a["stage"])
     finish = Finish(k, a, shape.contiguous)
     height = shape.tile.height
-    with k.loop(g1, start=g0) as (g, _), k.loop(b1, start=b0) as (block, _):
+    with k.loop(g1, start=g0, step=a["GB"]) as (g, _), k.loop(b1, start=b0) as (block, _):
+        groups = a["GB"].minimum(g1 - g)
         iz, ir = block // a["nr"], block % a["nr"]
         z0, r0 = iz * a["BZ"], ir * a["BR"]
         planes, rows = a["BZ"].minimum(a["TZ"] - z0), a["BR"].minimum(a["TR"] - r0)
         a["x"] = image.at(g * a["C"] * a["xc"])
         load_rows(
-            k, a, shape.read, copy, a["C"], samples, (z0, planes + a["reachz"]),
+            k, a, shape.read, copy, groups * a["C"], samples, (z0, planes + a["reachz"]),
             (r0, rows + a["reachh"]),
         )  # fmt: skip
-        with k.loop(a["panels"]) as (panel, _):
-            m0 = panel_start(a, panel, height)
-            weights = a["w"].at((g * a["panels"] + panel) * a["L"] * height)
+        to = result.at(z0 * a["ez"] * a["yz"] + r0 * a["eh"] * a["yh"])
+        block_rows = Block(
+            (rows * a["eh"]).minimum(a["OH"] - r0 * a["eh"]),
+            (planes * a["ez"]).minimum(a["OZ"] - z0 * a["ez"]), samples, to,
+        )  # fmt: skip
+        if isinstance(shape.tile, Strips):
+            weights = a["w"].at(g * a["L"])
             with k.loop(a["nresidues"]) as (residue, _):
                 fields = [a["residues"].load(residue * RESIDUE + i, "i64") for i in range(RESIDUE)]
-                to, source = stage.at(fields[0]), weights.at(fields[1] * height)
-                taps = a["taps"].at(fields[2], "i64")
-                if isinstance(shape.tile, Strips):
-                    strips = strip_tile(k.lanes, shape.tile)
-                    with k.loop(samples) as (n, _), k.loop(planes) as (z, _):
-                        k.do(
-                            strips, copy.at((n * a["Dq"] + z) * a["Hq"] * a["Wq"]),
-                            to.at((n * a["BZ"] + z) * a["ez"] * a["stagez"]), source, taps, rows,
-                            a["nv"], a["Wq"], a["stageh"],
-                            *fields[3 : 3 + len(shape.tile.strips)],
-                        )  # fmt: skip
-                else:
-                    count = (((samples - 1) * a["BZ"] + planes - 1) * a["BR"] + rows) * a["nv"]
+                with k.loop(samples) as (n, _), k.loop(planes) as (z, _):
                     k.do(
-                        slot_tile(k.lanes, shape.tile), copy, to, source, taps, fields[3],
+                        strip_tile(k.lanes, shape.tile),
+                        copy.at((n * a["Dq"] + z) * a["Hq"] * a["Wq"]),
+                        stage.at(fields[0] + (n * a["BZ"] + z) * a["ez"] * a["stagez"]),
+                        weights.at(fields[1]), a["taps"].at(fields[2], "i64"), groups, rows,
+                        a["nv"], a["fz"] * a["fh"] * a["fw"] * a["cells"], a["part"], a["L"],
+                        a["Wq"], a["stageh"], *fields[3 : 3 + len(shape.tile.strips)],
+                    )  # fmt: skip
+            _finish(k, a, shape, finish, stage, lines, g, groups, block_rows)
+        else:
+            count = (((samples - 1) * a["BZ"] + planes - 1) * a["BR"] + rows) * a["nv"]
+            with k.loop(groups) as (own, _), k.loop(a["panels"]) as (panel, _):
+                m0 = panel_start(a, panel, height)
+                weights = a["w"].at(((g + own) * a["panels"] + panel) * a["L"] * height)
+                source = copy.at(own * a["C"] * a["fz"] * a["fh"] * a["fw"] * a["cells"])
+                with k.loop(a["nresidues"]) as (residue, _):
+                    offset, first, table, number = (
+                        a["residues"].load(residue * RESIDUE + i, "i64") for i in range(4)
+                    )
+                    k.do(
+                        slot_tile(k.lanes, shape.tile), source, stage.at(offset),
+                        weights.at(first * height), a["taps"].at(table, "i64"), number,
                         a["slots"], count, a["part"],
                     )  # fmt: skip
-            if shape.every != 1:
-                interleave(
-                    k, shape.every, a["part"] * height, stage, a["part"] * height, lines, a["ew"]
-                )
-            high = (rows * a["eh"]).minimum(a["OH"] - r0 * a["eh"])
-            deep = (planes * a["ez"]).minimum(a["OZ"] - z0 * a["ez"])
-            pitch = a["nv"] * a["ew"] * k.lanes.count
-            plane = a["stagez"] * a["ew"]
-            to = result.at(z0 * a["ez"] * a["yz"] + r0 * a["eh"] * a["yh"])
-            with k.loop(height) as (i, _):
-                m = g * a["O"] + m0 + i
-                bias, own = a["bias"].load(m), to.at(m * a["yo"])
-                with k.loop(samples) as (n, _), k.loop(deep) as (z, _):
-                    finish.rows(
-                        lines.at(i * a["part"] * a["ew"] + (n * a["BZ"] * a["ez"] + z) * plane),
-                        pitch, own.at(n * a["yn"] + z * a["yz"]), bias, high,
-                    )  # fmt: skip
+                m0 = (g + own) * a["O"] + m0
+                many = k.constant("i64", height)
+                _finish(k, a, shape, finish, stage, lines, m0, many, block_rows)
     return k.text()
 
 
+@dataclass(frozen=True)
+class Block:
+    """A block of results: its rows, planes and samples, and where it begins."""
+
+    rows: Value
+    planes: Value
+    samples: Value
+    to: Value
+
+
+def _finish(
+    k: Kernel, a: dict[str, Value], shape: Stencil, finish: Finish, stage: Value, lines: Value,
+    m0: Value, channels: Value, block: Block,
+) -> None:  # fmt: skip
+    """The channels from m0 out of the stage: residues of the columns interleaved, rows stored."""
+    if shape.every != 1:
+        size = a["part"] * a["most"]
+        interleave(k, shape.every, a["part"] * channels, stage, size, lines, a["ew"])
+    pitch = a["nv"] * a["ew"] * k.lanes.count
+    plane = a["stagez"] * a["ew"]
+    # Where channels follow each other in memory, the rows of the next are written later.
+    whole = block.rows.equals(a["OH"]) & (a["OZ"].equals(1))
+    dense = whole & a["yo"].equals(a["OH"] * a["OW"]) & a["yh"].equals(a["OW"])
+    with k.loop(channels) as (i, _):
+        bias, own = a["bias"].load(m0 + i), block.to.at((m0 + i) * a["yo"])
+        free = dense & (i + 1 < channels) & (a["OH"] > finish.behind)
+        with k.loop(block.samples) as (n, _), k.loop(block.planes) as (z, _):
+            finish.rows(
+                lines.at(i * a["part"] * a["ew"] + (n * a["BZ"] * a["ez"] + z) * plane),
+                pitch, own.at(n * a["yn"] + z * a["yz"]), bias, block.rows, free,
+            )  # fmt: skip
+
+
 def strip_tile(lanes: Lanes, tile: Strips) -> Kernel:
-    """One channel of one plane: to[r, q] = Σ_entries Σ_t w[entry,t]·source[r + t, q + taps[entry]].
+    """One plane of some channels: to[c, r, q] = Σ_entries Σ_t w[c,entry,t]·source[c, r + t, q + taps[entry]].
 
     A tile is `rows` rows by `vectors` registers; an entry is a strip of up to T taps, one below the
     other, which share what is loaded of a row of the source. The entries of each T follow each
@@ -119,16 +153,17 @@ def strip_tile(lanes: Lanes, tile: Strips) -> Kernel:
     counts = [f"count{i}: i64" for i in range(len(tile.strips))]
     k = Kernel(
         "strip_tile",
-        ["source: ptr", "to: ptr", "w: ptr", "taps: ptr", "rows: i64", "nv: i64", "pitch: i64",
-         "stage: i64", *counts],
+        ["source: ptr", "to: ptr", "w: ptr", "taps: ptr", "channels: i64", "rows: i64", "nv: i64",
+         "channel: i64", "part: i64", "weights: i64", "pitch: i64", "stage: i64", *counts],
         lanes,
     )  # fmt: skip
-    source, to, w, taps, rows, nv, pitch, stage, *numbers = k.parameters
+    source, to, w, taps, channels, rows, nv, channel, part, length, pitch, stage = k.parameters[:12]
+    numbers = k.parameters[12:]
     count, width = lanes.count, tile.vectors * lanes.count
-    with k.loop(rows, step=tile.rows) as (r, _), k.loop(nv * count, step=width) as (q, _):
-        here = source.at(r * pitch + q)
+    with k.loop(channels) as (c, _), k.loop(rows, step=tile.rows) as (r, _), k.loop(nv * count, step=width) as (q, _):
+        here = source.at(c * channel + r * pitch + q)
         sums = [k.zero()] * (tile.rows * tile.vectors)
-        weights, table = w, taps
+        weights, table = w.at(c * length), taps
         for strip, number in zip(tile.strips, numbers, strict=True):
             with k.loop(number, carry=sums) as (entry, state):
                 row = here.at(table.load(entry, "i64"))
@@ -137,7 +172,7 @@ def strip_tile(lanes: Lanes, tile: Strips) -> Kernel:
                 state.values = _strip_step(k, tile, row, pitch, factors, state.values)
             sums = state.values
             weights, table = weights.at(number * strip), table.at(number, "i64")
-        out = to.at(r * stage + q)
+        out = to.at(c * part + r * stage + q)
         for i in range(tile.rows):
             for j in range(tile.vectors):
                 out.store(sums[i * tile.vectors + j], j * count)

@@ -12,7 +12,7 @@ FIELDS = (
     "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "sz", "sh", "sw",
     "fz", "fh", "fw", "cells", "Dq", "Hq", "Wq", "N", "NB", "BZ", "BR", "OZ", "OH", "OW", "reachz",
     "reachh", "nn", "nz", "nr", "G", "runs", "pieces", "C", "O", "panels", "L", "CK", "tiles0",
-    "tiles1", "tiles2", "nv", "part", "copy", "gradient", "yn", "yo", "yz", "yh", "yw", "dws",
+    "tiles1", "tiles2", "nv", "part", "GB", "copy", "gradient", "yn", "yo", "yz", "yh", "yw", "dws",
     "slots_full", "slots_last", "full0", "full1", "full2", "full3", "last0", "last1", "last2",
     "last3",
 )  # fmt: skip
@@ -35,8 +35,9 @@ def stencil_weights(lanes: Lanes, shape: Sums) -> str:
     image, height, count = a["x"], shape.height, k.lanes.count
     total = a["panels"] * a["L"] * height
     room = (total + (count - 1)) // count * count
-    with k.loop(g1, start=g0) as (g, _):
-        with k.loop(room) as (i, _):
+    with k.loop(g1, start=g0, step=a["GB"]) as (g, _):
+        groups = a["GB"].minimum(g1 - g)
+        with k.loop(groups * room) as (i, _):
             sums.store(k.zero(), i * count)
         with k.loop(b1, start=b0) as (block, _):
             ib, iz, ir = split(block, a["nz"], a["nr"])
@@ -47,21 +48,23 @@ def stencil_weights(lanes: Lanes, shape: Sums) -> str:
             )  # fmt: skip
             a["x"] = image.at(n0 * a["xn"] + g * a["C"] * a["xc"])
             load_rows(
-                k, a, shape.read, copy, a["C"], samples, (z0, planes + a["reachz"]),
+                k, a, shape.read, copy, groups * a["C"], samples, (z0, planes + a["reachz"]),
                 (r0, rows + a["reachh"]),
             )  # fmt: skip
             dy = _gradient_frame(k, a)
             dy["x"] = a["dy"].at(n0 * a["yn"] + g * a["O"] * a["yo"])
             load_rows(
-                k, dy, RUNS if shape.contiguous else GATHER, gradient, a["O"], samples,
+                k, dy, RUNS if shape.contiguous else GATHER, gradient, groups * a["O"], samples,
                 (z0, planes), (r0, rows),
             )  # fmt: skip
             whole = samples.equals(a["NB"]) & planes.equals(a["BZ"]) & rows.equals(a["BR"])
             slots = a["slots"].at(k.select(whole, a["slots_full"], a["slots_last"]), "i64")
             numbers = [k.select(whole, a[f"full{i}"], a[f"last{i}"]) for i in range(4)]
-            _add_block(k, a, shape, copy, gradient, sums, slots, numbers)
+            _add_block(k, a, shape, copy, gradient, sums, slots, numbers, groups, room * count)
         dw = a["dw"].at(piece * a["dws"] + g * a["O"] * a["CK"])
-        _reduce(k, a, height, sums, room, dw)
+        with k.loop(groups) as (own, _):
+            place = sums.at(own * room * count)
+            _reduce(k, a, height, place, room, dw.at(own * a["O"] * a["CK"]))
     return k.text()
 
 
@@ -77,7 +80,7 @@ def _gradient_frame(k: Kernel, a: dict[str, Value]) -> dict[str, Value]:
 
 def _add_block(
     k: Kernel, a: dict[str, Value], shape: Sums, copy: Value, gradient: Value, sums: Value,
-    slots: Value, numbers: list[Value],
+    slots: Value, numbers: list[Value], groups: Value, each: Value,
 ) -> None:  # fmt: skip
     """Every tile of taps and every panel of output channels, over one block's slots."""
     count, height = k.lanes.count, shape.height
@@ -90,7 +93,9 @@ def _add_block(
             with k.loop(a[f"tiles{index}"]) as (tile, _):
                 k.do(
                     micro, copy, own, place.at(tile * size), taps.at(tile * columns, "i64"), slots,
-                    a["Wq"], a["nv"] * count, a["part"], a["OW"] % count, *numbers,
+                    groups, a["C"] * a["fz"] * a["fh"] * a["fw"] * a["cells"],
+                    a["O"] * a["part"], each, a["Wq"], a["nv"] * count, a["part"],
+                    a["OW"] % count, *numbers,
                 )  # fmt: skip
             taps = taps.at(a[f"tiles{index}"] * columns, "i64")
             place = place.at(a[f"tiles{index}"] * size)
@@ -104,43 +109,55 @@ def sum_tile(lanes: Lanes, shape: Sums, strip: int, columns: int, name: str) -> 
     """
     k = Kernel(
         name,
-        ["copy: ptr", "gradient: ptr", "sums: ptr", "taps: ptr", "slots: ptr", "pitch: i64",
-         "row: i64", "part: i64", "rest: i64", *[f"number{i}: i64" for i in range(4)]],
+        ["copy: ptr", "gradient: ptr", "sums: ptr", "taps: ptr", "slots: ptr",
+         "groups: i64", "group: i64", "outputs: i64", "each: i64", "pitch: i64", "row: i64", "part: i64", "rest: i64", *[f"number{i}: i64" for i in range(4)]],
         lanes,
     )  # fmt: skip
-    copy, gradient, sums, taps, slots, pitch, row, part, rest, *numbers = k.parameters
+    copy, gradient, sums, taps, slots, groups, group, outputs, each = k.parameters[:9]
+    pitch, row, part, rest, *numbers = k.parameters[9:]
     count, height = lanes.count, shape.height
-    total = height * strip * columns
-    totals = [sums.vector(i * count) for i in range(total)]
-    sources = [copy.at(taps.load(u, "i64")) for u in range(columns)]
     mask = k.lanes_below(rest)
-    for kind, number in enumerate(numbers):
-        lines, masked = shape.rows if kind < 2 else 1, mask if kind % 2 else None
-        if kind < 2 and shape.rows == 1:
-            continue
-        with k.loop(number, carry=totals) as (s, state):
-            here, there = (slots.load(s * 2 + i, "i64") for i in (0, 1))
-            dy = gradient.at(there)
-            gradients = [
-                [dy.at(part * m + row * r).vector() for r in range(lines)] for m in range(height)
-            ]
-            fresh = list(state.values)
-            for u, source in enumerate(sources):
-                cell = source.at(here)
-                for i in range(lines + strip - 1):
-                    x = cell.vector(0, masked)
-                    for t in range(strip):
-                        if 0 <= i - t < lines:
-                            for m in range(height):
-                                at = (m * strip + t) * columns + u
-                                fresh[at] = k.fma(x, gradients[m][i - t], fresh[at])
-                    cell = cell.at(pitch)
-            state.values = fresh
-        totals = state.values
-        slots = slots.at(number * 2, "i64")
-    for i, value in enumerate(totals):
-        sums.store(value, i * count)
+    offsets = [taps.load(u, "i64") for u in range(columns)]
+    with k.loop(groups) as (g, _):
+        place, own, x = sums.at(g * each), gradient.at(g * outputs), copy.at(g * group)
+        totals = [place.vector(i * count) for i in range(height * strip * columns)]
+        sources, table = [x.at(offset) for offset in offsets], slots
+        for kind, number in enumerate(numbers):
+            lines, masked = shape.rows if kind < 2 else 1, mask if kind % 2 else None
+            if kind < 2 and shape.rows == 1:
+                continue
+            with k.loop(number, carry=totals) as (s, state):
+                here, there = (table.load(s * 2 + i, "i64") for i in (0, 1))
+                dy = own.at(there)
+                gradients = [
+                    [dy.at(part * m + row * r).vector() for r in range(lines)]
+                    for m in range(height)
+                ]
+                cells = [source.at(here) for source in sources]
+                state.values = _sum_step(k, strip, cells, pitch, gradients, masked, state.values)
+            totals = state.values
+            table = table.at(number * 2, "i64")
+        for i, value in enumerate(totals):
+            place.store(value, i * count)
     return k
+
+
+def _sum_step(
+    k: Kernel, strip: int, cells: list[Value], pitch: Value, gradients: list[list[Value]],
+    mask: Value | None, sums: list[Value],
+) -> list[Value]:  # fmt: skip
+    """Every register of x, loaded once, meets the rows of dy that its taps belong to."""
+    sums, lines, columns = list(sums), len(gradients[0]), len(cells)
+    for u, cell in enumerate(cells):
+        for i in range(lines + strip - 1):
+            x = cell.vector(0, mask)
+            for t in range(strip):
+                if 0 <= i - t < lines:
+                    for m, rows in enumerate(gradients):
+                        at = (m * strip + t) * columns + u
+                        sums[at] = k.fma(x, rows[i - t], sums[at])
+            cell = cell.at(pitch)
+    return sums
 
 
 def _reduce(
