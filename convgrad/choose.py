@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from convgrad.algorithm import Algorithm, Problem
-from convgrad.cpu import implicit_gemm, overlap_save
+from convgrad.cpu import implicit_gemm, overlap_save, stencil
 from convgrad.cpu import winograd as tiled_winograd
 from convgrad.errors import AlgorithmError
 from convgrad.reference import direct, fft, im2col, rot180, winograd
@@ -19,6 +19,7 @@ MIXING_HANDICAP = 1.25
 
 TABLE: dict[str, tuple[Algorithm, ...]] = {
     "cpu": (
+        stencil.ALGORITHM,
         tiled_winograd.ALGORITHM,
         implicit_gemm.ALGORITHM,
         overlap_save.ALGORITHM,

@@ -20,8 +20,8 @@ from math import prod
 import numpy as np
 
 from convgrad.algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
-from convgrad.cpu import implicit_gemm
 from convgrad.cpu.jit import compiler, threads
+from convgrad.cpu.real_sums import by_real_sums, in_order, real_problem
 from convgrad.cpu.stencil_jobs import (
     channels,
     thread_bytes,
@@ -45,7 +45,7 @@ def refuses(problem: Problem) -> str | None:
         return "there is nothing to multiply"
     if max(g.group_in, g.group_out) > 64 or min(g.group_in, g.group_out) > FEW:
         return f"its kernels are for groups of few channels, not {g.group_in} and {g.group_out}"
-    real = implicit_gemm._real(problem)
+    real = real_problem(problem)
     if channels(real) == (1, 1) and problem.direction != "weight_grad" and too_varied(real):
         return "its kernels have too few lengths of strips for these taps"
     if thread_bytes(real) > threads.SCRATCH:
@@ -57,26 +57,27 @@ def forward(
     problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """A stencil over x."""
-    implicit_gemm._by_real_sums(_apply, problem, x, w, out, epilogue)
+    by_real_sums(_apply, problem, x, w, out, epilogue)
 
 
 def input_grad(
     problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Stencils over dy, one for each residue of the stride, interleaved."""
-    implicit_gemm._by_real_sums(_apply, problem, dy, w, out, epilogue)
+    by_real_sums(_apply, problem, w, dy, out, epilogue)
 
 
 def weight_grad(
     problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Sums along the cells; pieces of a long sum are added in order."""
-    implicit_gemm._by_real_sums(_accumulate, problem, x, dy, out, epilogue)
+    by_real_sums(_accumulate, problem, x, dy, out, epilogue)
 
 
 def _apply(
-    problem: Problem, source: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
+    problem: Problem, a: np.ndarray, b: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
+    source, w = (a, b) if problem.direction == "forward" else (b, a)
     bias = epilogue.bias
     rows = out.shape[1]
     bias = (
@@ -101,15 +102,12 @@ def _accumulate(
     result = out[None] if direct else np.empty((pieces, *out.shape), problem.dtype)
     job.run(x=x, dy=dy, dw=result)
     if not direct:
-        total = result[0]
-        for piece in result[1:]:
-            total += piece
-        epilogue.store(out, total)
+        epilogue.store(out, in_order(result))
 
 
 def scratch(problem: Problem) -> int:
     """Every thread's block; the packed weights, or the pieces of dw; widened copies of halves."""
-    real = implicit_gemm._real(problem)
+    real = real_problem(problem)
     g, item = problem.geometry, real.dtype.itemsize
     weights = 2 * prod(g.w_shape) * item
     if problem.direction == "weight_grad":
@@ -121,8 +119,13 @@ def scratch(problem: Problem) -> int:
 
 
 def seconds(problem: Problem) -> float:
-    """Products and passes over memory."""
-    return 0.5 * implicit_gemm.seconds(problem)
+    """Products at the rate that a tile's height allows, and every array's pass over memory."""
+    g = problem.geometry
+    sums, rows = channels(problem)
+    rate = 90e9 if sums * rows == 1 else 120e9 * min(1.0, (rows + 6) / 10)
+    numbers = prod(g.x_shape) + prod(g.y_shape) + 4 * prod(g.w_shape)
+    wide = {"float64": 2, "complex64": 4, "complex128": 8}.get(problem.dtype.name, 1)
+    return 20e-6 + wide * (2 * g.macs / rate + 0.3e-9 * numbers)
 
 
 ALGORITHM = Algorithm(

@@ -262,7 +262,7 @@ CASES = {
     "unknown algorithm": (
         lambda: cg.conv(X, W, algorithm="cudnn"),
         cg.AlgorithmError,
-        "conv: there is no algorithm 'cudnn'; use auto or one of tiled_winograd, "
+        "conv: there is no algorithm 'cudnn'; use auto or one of stencil, tiled_winograd, "
         "implicit_gemm, im2col, winograd, fft, direct, rot180",
     ),
     "declining algorithm": (
