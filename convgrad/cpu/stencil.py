@@ -25,7 +25,6 @@ from convgrad.cpu.real_sums import by_real_sums, in_order, real_problem
 from convgrad.cpu.stencil_jobs import (
     channels,
     thread_bytes,
-    too_varied,
     weight_work,
     work,
 )
@@ -46,8 +45,6 @@ def refuses(problem: Problem) -> str | None:
     if max(g.group_in, g.group_out) > 64 or min(g.group_in, g.group_out) > FEW:
         return f"its kernels are for groups of few channels, not {g.group_in} and {g.group_out}"
     real = real_problem(problem)
-    if channels(real) == (1, 1) and problem.direction != "weight_grad" and too_varied(real):
-        return "its kernels have too few lengths of strips for these taps"
     if thread_bytes(real) > threads.SCRATCH:
         return f"one row of its input takes more than the {threads.SCRATCH:,} bytes of a thread"
     return None

@@ -1,8 +1,8 @@
 """A problem of few channels in each group as a job of a stencil kernel: copies, tiles, tables.
 
-    Line      one axis of the copy: pads, phases, and the taps of each residue of the result
-    Area      how much of it is worked on at once
-    job       the kernel's arguments for arrays with given strides
+Line      one axis of the copy: pads, phases, and the taps of each residue of the result
+Area      how much of it is worked on at once
+job       the kernel's arguments for arrays with given strides
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,12 @@ from convgrad.cpu.kernels.rows import GATHER, PAIRS, RUNS
 from convgrad.cpu.kernels.stencil import PACK_STENCIL, STENCIL
 from convgrad.cpu.kernels.stencil_weights import STENCIL_WEIGHTS
 from convgrad.cpu.stencil_shapes import (
+    LENGTHS,
     PAIRS_OF,
     RESIDUE,
-    ROWS,
     SLOTS,
-    STRIP,
-    STRIPS,
     SUMS,
+    TILES,
     Slots,
     Stencil,
     Strips,
@@ -36,7 +35,7 @@ from convgrad.cpu.stencil_shapes import (
 from convgrad.cpu.tiling import ELEMENTS, evenly
 
 Strides = tuple[int, ...]
-NEAR, FAR, MOST = 24 << 10, 192 << 10, 3 << 20  # bytes of a block: first cache, second, at most
+NEAR, FAR = 24 << 10, 192 << 10  # bytes of a block: in the first cache, in the second
 PART = 40e-6  # seconds that a part should take
 SMALL = 30_000  # multiply-adds below which a second thread costs more than it does
 
@@ -188,30 +187,46 @@ def _tile(problem: Problem, lanes: int) -> Strips | Slots:
     if sums * rows > 1:
         able = SLOTS[registers]
         fits = [h for h in able if h <= rows]
-        height = min(fits, key=lambda h: (-(-rows // h) * (h * able[h] + h + able[h]) / able[h], -h))
+        height = min(
+            fits, key=lambda h: (-(-rows // h) * (h * able[h] + h + able[h]) / able[h], -h)
+        )
         return Slots(height, able[height])
     _, high, wide = lines(problem)
-    strips = tuple(sorted({len(s) for _, s in _strips(problem)}, reverse=True)) or (1,)
-    if high.size < min(ROWS):
-        vectors = min(8 // high.size, -(-wide.size // lanes))
-        return Strips(strips, high.size, max(1, vectors))
-    fits = [r for r in ROWS if r + strips[0] <= 14 or r == min(ROWS)]
-    return Strips(strips, min(fits, key=lambda r: (-(-high.size // r) * (r + 1), -r)), 1)
+    registers = -(-wide.size // lanes)
+    able = [(r, v) for r, v in TILES if r + lengths(problem)[0] <= 14 and (r == 1 or v == 1)]
+    if high.size < 4:
+        able = [(1, v) for r, v in TILES if r == 1]
+
+    def cost(tile: tuple[int, int]) -> tuple[float, int]:
+        r, v = tile
+        return -(-high.size // r) * r * -(-registers // v) * v * (1 + 1 / (r * v)), -r
+
+    return Strips(lengths(problem), *min(able, key=cost))
 
 
+@lru_cache(maxsize=1024)
+def lengths(problem: Problem) -> tuple[int, ...]:
+    """The lengths of strips that a depthwise kernel is made with."""
+    high = lines(problem)[1]
+    found = {len(run) for taps in high.residues for run in _runs(taps)} or {1}
+    own = tuple(sorted(found, reverse=True))
+    return own if own in LENGTHS else LENGTHS[-1]
+
+
+@lru_cache(maxsize=1024)
 def _strips(problem: Problem) -> list[tuple[int, list[tuple[Tap, Tap, Tap]]]]:
-    """Every residue's taps as strips: (residue, taps one below the other), in no special order."""
+    """Every residue's taps as strips: (residue, taps one below the other)."""
     deep, high, wide = lines(problem)
-    found = []
+    most, found = lengths(problem)[0], []
     for index, (zs, hs, ws) in enumerate(product(deep.residues, high.residues, wide.residues)):
-        for z, w in product(zs, ws):
-            for strip in _runs(hs):
-                found.append((index, [(z, h, w) for h in strip]))
+        strips = [run[i : i + most] for run in _runs(hs) for i in range(0, len(run), most)]
+        for z, strip, w in product(zs, strips, ws):
+            found.append((index, [(z, h, w) for h in strip]))
     return found
 
 
 def _runs(taps: Sequence[Tap]) -> list[list[Tap]]:
-    """Taps of one phase with consecutive shifts, in strips of at most STRIP."""
+    """Taps of one phase with consecutive shifts."""
     runs: list[list[Tap]] = []
     for tap in sorted(taps, key=lambda t: (t.phase, t.shift)):
         last = runs[-1][-1] if runs else None
@@ -219,15 +234,7 @@ def _runs(taps: Sequence[Tap]) -> list[list[Tap]]:
             runs[-1].append(tap)
         else:
             runs.append([tap])
-    cut = []
-    for run in runs:
-        cut += [run[i : i + STRIP] for i in range(0, len(run), STRIP)]
-    return cut
-
-
-def too_varied(problem: Problem) -> bool:
-    """Whether the strips have more different lengths than a kernel's table has words for."""
-    return len({len(s) for _, s in _strips(problem)}) > STRIPS
+    return runs
 
 
 def _offset(problem: Problem, area: Area, taps: tuple[Tap, Tap, Tap], channel: int = 0) -> int:
@@ -266,12 +273,16 @@ def work(problem: Problem, source: Strides, w: Strides, out: Strides) -> Work:
     stage_row = area.registers * area.lanes
     stage_h, stage_z = high.every * stage_row, high.every * area.stage_rows * stage_row
     part = deep.every * high.every * area.stage
-    picks, taps, residues = _tables(problem, area, tile, (second, *axes), (stage_z, stage_row, part))
+    picks, taps, residues = _tables(
+        problem, area, tile, (second, *axes), (stage_z, stage_row, part)
+    )
     slots = _slots(area, deep.every * stage_z, stage_h, tile.vectors)
     panels = -(-rows // tile.height)
     number = g.groups * panels * len(picks) * tile.height
     kind = _kind(wide, here[4])
-    shape = Stencil(tile, kind, {1: 1, 2: 2}.get(wide.every, 0), there[4] == 1, share)
+    plain = kind != GATHER and wide.every <= 2 and there[4] == 1
+    way = (kind, wide.every, True) if plain else (GATHER, 0, False)
+    shape = Stencil(tile, *way, share)
     cut = _cut(problem, area)
     each = max(1, 2048 // max(1, len(picks) * rows))
     element = ELEMENTS[problem.dtype.name]
@@ -364,7 +375,9 @@ def weight_work(problem: Problem, x: Strides, dy: Strides) -> Job:
     here, there = _strides(x, item), _strides(dy, item)
     share, _, area = layout(problem)
     shape, tiles = weight_tiles(problem)
-    shape = Sums(shape.strips, shape.rows, shape.height, _kind(wide, here[4]), there[4] == 1, share)
+    kind = _kind(wide, here[4])
+    way = (kind, True) if kind != GATHER and there[4] == 1 else (GATHER, False)
+    shape = Sums(shape.strips, shape.rows, shape.height, *way, share)
     taps, picks = _weight_tables(problem, area, shape, tiles)
     count = len(picks) // shape.height
     slots, numbers, last = _weight_slots(problem, area, shape.rows)
@@ -404,13 +417,13 @@ def weight_tiles(problem: Problem) -> tuple[Sums, list[list[Tile]]]:
             key=lambda h: (-(-g.group_out // h) * (h * able[h] + h + able[h]) / able[h], -h),
         )
         taps = [(c, [t[1][0]]) for c in range(g.group_in) for t in _single(problem)]
-        columns = evenly(len(taps), able[height])
+        columns = able[height]
         shape = Sums(((1, columns),), 1, height, RUNS, True, 1)
         return shape, [_tiled(taps, columns)]
     most = SUMS[registers]
     high = lines(problem)[1]
     cut: dict[int, list[list[Tap]]] = {}
-    longest = max(most) if high.size > 1 else 1
+    longest = max(most) if high.size > 1 else 1  # rows of dy share what is loaded of x
     for run in _runs(high.residues[0]):
         for i in range(0, len(run), longest):
             cut.setdefault(len(run[i : i + longest]), []).append(run[i : i + longest])
@@ -421,7 +434,7 @@ def weight_tiles(problem: Problem) -> tuple[Sums, list[list[Tile]]]:
             [(z, h, w) for h in run]
             for z, run, w in product(deep.residues[0], cut[length], wide.residues[0])
         ]
-        columns = evenly(len(strips), most[length])
+        columns = min(most[length], key=lambda u: (-(-len(strips) // u) * (u + 1), -u))
         shapes.append((length, columns))
         tiles.append(_tiled([(0, strip) for strip in strips], columns))
     return Sums(tuple(shapes), 2 if high.size > 1 else 1, 1, RUNS, True, 1), tiles
@@ -523,7 +536,11 @@ def _cut(problem: Problem, area: Area) -> Cut:
     whole = (2 * g.macs * item / 4 / 50e9 + numbers / 8e9) / g.groups  # of one group
     if problem.direction == "weight_grad":
         runs = min(g.groups, max(1, round(g.groups * whole / PART)))
-        shares = 1 if runs >= 16 else min(samples * blocks, max(1, round(whole * g.groups / runs / PART)))
+        shares = (
+            1
+            if runs >= 16
+            else min(samples * blocks, max(1, round(whole * g.groups / runs / PART)))
+        )
         return Cut(1, runs, max(1, min(shares, 32 // runs)))
     one = whole / samples
     runs = min(g.groups, max(1, round(g.groups * one / PART)))

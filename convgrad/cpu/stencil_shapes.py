@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from convgrad.cpu.jit.compiler import BITS, REGISTERS
 from convgrad.cpu.kernels.rows import GATHER, PAIRS, RUNS
 
-STRIP = 7  # taps below each other that share a row's load
-STRIPS = 4  # different lengths of strips in a kernel, at most
+STRIPS = 3  # different lengths of strips in a kernel, at most
 RESIDUE = 3 + STRIPS  # words that describe a residue: see `stencil_jobs`
+# Lengths of strips (taps below each other that share a row's load) that kernels are made with: those
+# of kernels of 1, 2, 3, 5 and 7 taps, of stride 1 and 2. All others are cut into the last.
+LENGTHS = ((1,), (2,), (3,), (5,), (7,), (2, 1), (3, 2), (4, 3), (3, 2, 1))
+TILES = ((1, 1), (1, 4), (1, 8), (4, 1), (7, 1))  # rows and registers of a depthwise tile
 
 
 @dataclass(frozen=True)
@@ -72,43 +75,41 @@ SLOTS = {
     16: {1: 8, 2: 6, 3: 4, 4: 3, 6: 2},
     32: {1: 12, 2: 10, 3: 8, 4: 6, 6: 4, 8: 3},
 }
-# taps of a strip → columns of it, in a weight gradient's tile
+# taps of a strip → columns of it in a weight gradient's tile: the numbers to choose from
 SUMS = {
-    16: {1: 12, 2: 6, 3: 4},
-    32: {1: 24, 2: 12, 3: 8},
+    16: {1: (1, 3, 6, 12), 2: (3, 6), 3: (3, 4)},
+    32: {1: (1, 3, 7, 12, 24), 2: (3, 5, 7, 12), 3: (3, 5, 7)},
 }
 # output channels → pairs (c, τ)
 PAIRS_OF = {
     16: {1: 12, 2: 5, 3: 3, 4: 2},
     32: {1: 24, 2: 12, 3: 8, 4: 6, 6: 4},
 }
-ROWS = (8, 7, 6, 5, 4)
 
 
 def shapes(level: str) -> Iterator[Stencil]:
-    """The shapes that common layers take; others are made when a geometry asks for them."""
-    registers = REGISTERS[level]
-    for strips in ((3,), (5,), (7,), (2, 1), (3, 2), (7, 3)):
-        for rows in (r for r in ROWS if r + strips[0] <= 14):
-            yield Stencil(Strips(strips, rows, 1), RUNS, 1, True, 1)
-        yield Stencil(Strips(strips, 4, 1), PAIRS, 1, True, 1)
-        yield Stencil(Strips(strips, 4, 1), RUNS, 2, True, 1)
-        yield Stencil(Strips(strips, 4, 1), GATHER, 0, False, 1)
-    yield Stencil(Strips((1,), 1, 8), RUNS, 1, True, 1)
-    for height, vectors in SLOTS[registers].items():
-        yield Stencil(Slots(height, vectors), RUNS, 1, True, 1)
-        yield Stencil(Slots(height, vectors), PAIRS, 2, True, 1)
-        yield Stencil(Slots(height, vectors), GATHER, 0, False, 1)
+    """Every tile, with one way of reading and writing or another; common ones with all."""
+    ways = ((RUNS, 1, True), (PAIRS, 1, True), (RUNS, 2, True), (GATHER, 0, False))
+    for strips in LENGTHS:
+        for rows, vectors in TILES:
+            every = ways if (rows, strips) in ((4, (3,)), (4, (3, 2, 1))) else ways[:1]
+            for way in every:
+                yield Stencil(Strips(strips, rows, vectors), *way, 1)
+    for height, vectors in SLOTS[REGISTERS[level]].items():
+        for way in ways if height == 4 else ways[:1]:
+            yield Stencil(Slots(height, vectors), *way, 1)
     if BITS[level] > 128:
         yield Stencil(Strips((3,), 7, 1), RUNS, 1, True, 2)
 
 
 def weight_shapes(level: str) -> Iterator[Sums]:
-    """The same, of weight gradients."""
-    registers = REGISTERS[level]
-    for strips in (((3, 3),), ((3, 4), (1, 4)), ((2, 3), (1, 3))):
-        yield Sums(strips, 2, 1, RUNS, True, 1)
-        yield Sums(strips, 2, 1, PAIRS, True, 1)
-        yield Sums(strips, 2, 1, GATHER, False, 1)
-    for height, pairs in PAIRS_OF[registers].items():
+    """Every tile of each length of strip; one of each height."""
+    columns = SUMS[REGISTERS[level]]
+    for length, able in columns.items():
+        for number in able:
+            rows = 2 if length > 1 else 1
+            yield Sums(((length, number),), rows, 1, RUNS, True, 1)
+    for read, contiguous in ((PAIRS, True), (GATHER, False)):
+        yield Sums(tuple((n, columns[n][-1]) for n in (3, 2, 1)), 2, 1, read, contiguous, 1)
+    for height, pairs in PAIRS_OF[REGISTERS[level]].items():
         yield Sums(((1, pairs),), 1, height, RUNS, True, 1)

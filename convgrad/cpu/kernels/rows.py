@@ -106,9 +106,7 @@ def _register(
 ) -> None:  # fmt: skip
     """One register of each phase."""
     lanes = k.lanes.count
-    parts = [
-        source.vector(q * read + j * lanes, masks[j] if masks else None) for j in range(read)
-    ]
+    parts = [source.vector(q * read + j * lanes, masks[j] if masks else None) for j in range(read)]
     if read == RUNS:
         to.store(parts[0], q)
         return
@@ -140,9 +138,7 @@ def interleave(
         with k.loop(count, step=lanes) as (i, _):
             even, odd = parts.vector(i), parts.at(pitch).vector(i)
             for half in range(2):
-                order = [
-                    (half * lanes + lane) // 2 + lane % 2 * lanes for lane in range(lanes)
-                ]
+                order = [(half * lanes + lane) // 2 + lane % 2 * lanes for lane in range(lanes)]
                 to.store(k.shuffle(even, odd, order), i * 2 + half * lanes)
         return
     with k.loop(ways) as (part, _):

@@ -160,7 +160,11 @@ def strip_tile(lanes: Lanes, tile: Strips) -> Kernel:
     source, to, w, taps, channels, rows, nv, channel, part, length, pitch, stage = k.parameters[:12]
     numbers = k.parameters[12:]
     count, width = lanes.count, tile.vectors * lanes.count
-    with k.loop(channels) as (c, _), k.loop(rows, step=tile.rows) as (r, _), k.loop(nv * count, step=width) as (q, _):
+    with (
+        k.loop(channels) as (c, _),
+        k.loop(rows, step=tile.rows) as (r, _),
+        k.loop(nv * count, step=width) as (q, _),
+    ):
         here = source.at(c * channel + r * pitch + q)
         sums = [k.zero()] * (tile.rows * tile.vectors)
         weights, table = w.at(c * length), taps
@@ -232,6 +236,9 @@ def slot_tile(lanes: Lanes, tile: Slots) -> Kernel:
 
 
 PACK_STENCIL = Generator(
-    "pack_stencil", pack_stencil, PACK_FIELDS, lambda level: sorted({s.tile.height for s in shapes(level)})
+    "pack_stencil",
+    pack_stencil,
+    PACK_FIELDS,
+    lambda level: sorted({s.tile.height for s in shapes(level)}),
 )
 STENCIL = Generator("stencil", stencil, FIELDS, shapes)
