@@ -2,8 +2,9 @@
 
 TABLE is the only registry. Each algorithm accepts a problem or declines it in a sentence; among
 those that accept, the one that should take the least time is chosen; one that mixes the errors of
-many results must gain a quarter. The choice depends on the geometry, the dtype and the settings
-alone: never on threads, timing or what ran before.
+many results must gain a quarter. Generated kernels come before the reference algorithms, whose last
+bits depend on NumPy's BLAS and its threads. The choice depends on the geometry, the dtype and the
+settings alone: never on threads, timing or what ran before.
 """
 
 from dataclasses import dataclass
@@ -17,19 +18,20 @@ from convgrad.reference import direct, fft, im2col, rot180, winograd
 
 MIXING_HANDICAP = 1.25
 
-TABLE: dict[str, tuple[Algorithm, ...]] = {
-    "cpu": (
-        stencil.ALGORITHM,
-        tiled_winograd.ALGORITHM,
-        implicit_gemm.ALGORITHM,
-        overlap_save.ALGORITHM,
-        im2col.ALGORITHM,
-        winograd.ALGORITHM,
-        fft.ALGORITHM,
-        direct.ALGORITHM,
-        rot180.ALGORITHM,
-    ),
-}
+GENERATED = (
+    stencil.ALGORITHM,
+    tiled_winograd.ALGORITHM,
+    implicit_gemm.ALGORITHM,
+    overlap_save.ALGORITHM,
+)
+REFERENCE = (
+    im2col.ALGORITHM,
+    winograd.ALGORITHM,
+    fft.ALGORITHM,
+    direct.ALGORITHM,
+    rot180.ALGORITHM,
+)
+TABLE: dict[str, tuple[Algorithm, ...]] = {"cpu": (*GENERATED, *REFERENCE)}
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,13 @@ def choose(problem: Problem, name: str = "auto", device: str = "cpu") -> Choice:
         if not able:
             reasons = "; ".join(f"{n}: {why}" for n, why in declined)
             raise AlgorithmError(f"{problem.direction}: no algorithm accepts this: {reasons}")
-        fastest = min(able, key=lambda a: a.seconds(problem))
+        peers = [a for a in able if (a in GENERATED) == (able[0] in GENERATED)]
+        fastest = min(peers, key=lambda a: a.seconds(problem))
         reason = "expected to be the fastest of those that accept"
         if fastest is not able[0]:
             reason = f"its sums are plain, and {fastest.name} is expected to gain too little"
+        elif len(peers) < len(able):
+            reason = "expected to be the fastest of the generated kernels that accept"
         return Choice(problem, able[0], reason, declined, accepted)
     check_name(problem.direction, name, device)
     if refusals[name] is not None:
@@ -74,8 +79,8 @@ def choose(problem: Problem, name: str = "auto", device: str = "cpu") -> Choice:
     return Choice(problem, named, "asked for by name", declined, accepted)
 
 
-def _rank(algorithm: Algorithm, problem: Problem) -> float:
-    """Expected seconds; a quarter more where errors and NaN mix among the results.
+def _rank(algorithm: Algorithm, problem: Problem) -> tuple[bool, float]:
+    """Generated kernels first; then expected seconds, a quarter more where errors and NaN mix.
 
     FFT and Winograd err relative to the largest numbers and spread a NaN over its neighbours. What
     errs too much is kept out by `precision`: "standard" takes nothing that errs more than four
@@ -85,7 +90,8 @@ def _rank(algorithm: Algorithm, problem: Problem) -> float:
     precision="fast" not even that.
     """
     mixing = algorithm.error(problem).scale == "largest" and problem.precision != "fast"
-    return algorithm.seconds(problem) * (MIXING_HANDICAP if mixing else 1)
+    seconds = algorithm.seconds(problem) * (MIXING_HANDICAP if mixing else 1)
+    return algorithm not in GENERATED, seconds
 
 
 def check_name(call: str, name: str, device: str = "cpu") -> None:
