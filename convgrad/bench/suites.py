@@ -69,8 +69,8 @@ def _fits(layer: Layer, word: str) -> bool:
     return layer.layer_class == plain if plain in CLASSES else word in layer.name
 
 
-def in_classes(layers: Iterable[Layer]) -> list[Layer]:
-    """The layers in another order: a first one of each class, then a second one, and so on.
+def in_classes(layers: Iterable[Layer]) -> list[list[Layer]]:
+    """A first layer of each class, then a second one of each, and so on.
 
     A class begins with one that is larger than a quarter of them, by the work for an image: the
     smallest say little, and the largest take long.
@@ -79,7 +79,17 @@ def in_classes(layers: Iterable[Layer]) -> list[Layer]:
     for layer in sorted(layers, key=lambda layer: layer.macs / layer.batch):
         classes.setdefault(layer.layer_class, []).append(layer)
     spread = [[*group[len(group) // 4 :], *group[: len(group) // 4]] for group in classes.values()]
-    return [layer for turn in zip_longest(*spread) for layer in turn if layer is not None]
+    return [[layer for layer in turn if layer is not None] for turn in zip_longest(*spread)]
+
+
+def sample(layers: Iterable[Layer], directions: Sequence[str], dtypes: Sequence[str]) -> list[Case]:
+    """All cases, small ones, so that one of each class comes first, in each dtype in turn."""
+    return [
+        case
+        for turn in in_classes(layers)
+        for dtype in dtypes
+        for case in cases(turn, directions, [dtype], QUICK_MACS)
+    ]
 
 
 def cases(

@@ -37,9 +37,9 @@ class Runner:
     result: Any = None
 
     def call(self) -> float:
-        """The seconds of one call."""
+        """The seconds of one call, its result kept."""
         began = self.clock()
-        self.work()
+        self.result = self.work()
         return self.clock() - began
 
     def turn(self, estimate: float) -> None:
@@ -63,16 +63,20 @@ class Runner:
 def in_turns(runners: Sequence[Runner], budget: float) -> None:
     """Time each runner for about `budget` seconds, settling counted.
 
-    The first takes part in all rounds; one that is too slow for its budget drops out early.
-    Every other round runs backwards, so that nobody has always the same one before it.
+    The first takes part in all rounds; one that is too slow for its budget drops out early, or is
+    called but once. Every other round runs backwards, so that nobody has always the same one
+    before it.
     """
     estimates = [_estimate(runner) for runner in runners]
     counts = [_rounds(estimate, budget) for estimate in estimates]
     counts[0] = max(counts)
-    for number in range(counts[0]):
+    for runner, estimate, count in zip(runners, estimates, counts):
+        if count == 1:
+            runner.seconds.append(estimate)
+    for number in range(counts[0] if counts[0] > 1 else 0):
         order = range(len(runners))
         for i in order if number % 2 == 0 else reversed(order):
-            if number < counts[i]:
+            if number < counts[i] > 1:
                 runners[i].turn(estimates[i])
 
 

@@ -46,9 +46,8 @@ class Request:
 
     def cases(self, dtypes: Sequence[str]) -> list[Case]:
         """The cases; refuses settings that cannot be before anything is measured."""
-        layers = suites.in_classes(self.layers) if self.quick else self.layers
-        most = suites.QUICK_MACS if self.quick else suites.MOST_MACS
-        cases = suites.cases(layers, self.directions, dtypes, most)
+        select = suites.sample if self.quick else suites.cases
+        cases = select(self.layers, self.directions, dtypes)
         for case in cases[:1]:
             self.settings.check(case)
         return cases

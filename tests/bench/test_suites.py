@@ -48,8 +48,15 @@ def test_batches_fit():
 
 def test_a_sample_has_every_class_at_once():
     order = suites.in_classes(networks())
-    assert Counter(order) == Counter(networks())
-    assert {layer.layer_class for layer in order[: len(CLASSES)]} == set(CLASSES)
+    assert Counter(layer for turn in order for layer in turn) == Counter(networks())
+    assert {layer.layer_class for layer in order[0]} == set(CLASSES)
+    cases = suites.sample(networks(), ("forward",), ("float32", "float64"))
+    first, second = cases[: len(CLASSES)], cases[len(CLASSES) : 2 * len(CLASSES)]
+    assert {(case.layer.layer_class, case.dtype) for case in first} == {
+        (name, "float32") for name in CLASSES
+    }
+    assert {case.dtype for case in second} == {"float64"}
+    assert len(cases) == 2 * len(networks())
 
 
 def test_imaging():
