@@ -45,7 +45,7 @@ def refuses(problem: Problem) -> str | None:
     if max(g.group_in, g.group_out) > 64 or min(g.group_in, g.group_out) > FEW:
         return f"its kernels are for groups of few channels, not {g.group_in} and {g.group_out}"
     real = real_problem(problem)
-    if thread_bytes(real) > threads.SCRATCH:
+    if thread_scratch(problem) > threads.SCRATCH:
         return f"one row of its input takes more than the {threads.SCRATCH:,} bytes of a thread"
     return None
 
@@ -102,6 +102,11 @@ def _accumulate(
         epilogue.store(out, in_order(result))
 
 
+def thread_scratch(problem: Problem) -> int:
+    """Bytes that each thread works in."""
+    return thread_bytes(real_problem(problem))
+
+
 def scratch(problem: Problem) -> int:
     """Every thread's block; the packed weights, or the pieces of dw; widened copies of halves."""
     real = real_problem(problem)
@@ -112,17 +117,19 @@ def scratch(problem: Problem) -> int:
     widened = 0
     if problem.wide != problem.dtype:
         widened = 2 * item * (prod(g.x_shape) + prod(g.y_shape) + prod(g.w_shape))
-    return thread_bytes(real) * threads.get_num_threads() + weights + widened
+    return thread_scratch(problem) * threads.get_num_threads() + weights + widened
 
 
 def seconds(problem: Problem) -> float:
     """Products at the rate that a tile's height allows, and every array's pass over memory."""
     g = problem.geometry
     sums, rows = channels(problem)
-    rate = 90e9 if sums * rows == 1 else 120e9 * min(1.0, (rows + 6) / 10)
+    rate, pass_over = 120e9 * min(1.0, (rows + 8) / 12), 0.3e-9
+    if problem.direction == "weight_grad" and max(sums, rows) > 8:
+        rate, pass_over = 60e9, 1e-9  # outer products have larger tiles
     numbers = prod(g.x_shape) + prod(g.y_shape) + 4 * prod(g.w_shape)
     wide = {"float64": 2, "complex64": 4, "complex128": 8}.get(problem.dtype.name, 1)
-    return 20e-6 + wide * (2 * g.macs / rate + 0.3e-9 * numbers)
+    return 20e-6 + wide * (2 * g.macs / rate + pass_over * numbers)
 
 
 ALGORITHM = Algorithm(

@@ -33,12 +33,12 @@ def problem_of(direction: str, case: Case, dtype) -> Problem:
     return Problem(direction, geometry, np.dtype(dtype))
 
 
-def run(direction, case, first, second, out, epilogue=PLAIN):
+def run(direction, case, first, second, out, epilogue=PLAIN, engine=implicit_gemm):
     """The engine's own function, or False where it declines the problem."""
     problem = problem_of(direction, case, out.dtype)
-    if implicit_gemm.refuses(problem) is not None:
+    if engine.refuses(problem) is not None:
         return False
-    implicit_gemm.ALGORITHM.run(problem, first, second, out, epilogue)
+    engine.ALGORITHM.run(problem, first, second, out, epilogue)
     return True
 
 
@@ -74,13 +74,13 @@ def shape_of(direction, case):
     return dict(zip(DIRECTIONS, (case.y_shape, case.x_shape, case.w_shape), strict=True))[direction]
 
 
-def check(case: Case, dtype, directions=DIRECTIONS):
+def check(case: Case, dtype, directions=DIRECTIONS, engine=implicit_gemm):
     """Integers, tolerance zero, each direction that the engine takes; how many it took."""
     x, w, _, dy = case.integers(dtype)
     want, taken = expected(case, x, w, dy), 0
     for direction in directions:
         out = np.full(shape_of(direction, case), np.nan, dtype)
-        if run(direction, case, *operands(direction, x, w, dy), out):
+        if run(direction, case, *operands(direction, x, w, dy), out, engine=engine):
             np.testing.assert_array_equal(out, want[direction], err_msg=f"{direction} of {case}")
             taken += 1
     return taken
@@ -114,6 +114,29 @@ MOST = (
     "shares", "units", "blocks", "nb", "samples", "phases", "skips",
     "cshares", "oshares", "pieces", "nn", "nz", "nr", "nc",
 )  # fmt: skip
+
+# One for each way through the stencils: depthwise of every strip and stride, rows of several
+# registers, blocks of rows and planes; groups; few inputs or outputs; columns apart in memory.
+FEW_CASES = (
+    dense(2, 20, 20, (7, 7), (3, 3), pad=1, groups=20),
+    dense(1, 6, 6, (15, 30), (5, 5), pad=2, groups=6),
+    dense(1, 5, 5, (14, 17), (7, 7), pad=3, groups=5),
+    dense(2, 6, 6, (13, 21), (3, 3), stride=2, pad=1, groups=6),
+    dense(1, 3, 3, (12, 40), (5, 5), stride=2, pad=2, groups=3),
+    dense(1, 3, 3, (20, 19), (7, 7), stride=2, pad=3, groups=3),
+    dense(1, 4, 4, (33, 31), (13, 9), pad=4, groups=4),
+    dense(1, 3, 3, (20, 20), (3, 3), stride=3, pad=2, dilation=2, groups=3),
+    dense(2, 4, 4, (150,), (41,), pad=20, groups=4),
+    dense(1, 2, 2, (90, 130), (3, 3), pad=1, groups=2),
+    dense(1, 3, 3, (9, 40, 40), (3, 3, 3), pad=1, groups=3),
+    dense(2, 16, 16, (9, 10), (3, 3), pad=1, groups=4),
+    dense(2, 12, 24, (14, 11), (3, 3), stride=2, pad=1, groups=4),
+    dense(1, 6, 18, (8, 9), (3, 2), groups=6),
+    dense(1, 40, 20, (70,), (16,), pad=8, groups=4),
+    dense(3, 1, 6, (28, 28), (5, 5)),
+    dense(1, 3, 64, (30, 31), (7, 7), stride=2, pad=3),
+    dense(1, 32, 3, (25, 60), (3, 3), pad=1),
+)
 
 
 class Seen:

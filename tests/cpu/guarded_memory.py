@@ -1,7 +1,9 @@
 """Arrays flush against pages that nobody may touch; run as a script, the engine on such arrays.
 
     guarded_memory.py touch START|END     read one element too far, and die
-    guarded_memory.py run LOG COUNT       COUNT drawn geometries; LOG holds the one that is run
+    guarded_memory.py ENGINE LOG COUNT    COUNT drawn geometries; LOG holds the one that is run
+
+ENGINE is implicit_gemm or stencil.
 
 The bytes between an array's elements, and from it to the other guard, keep a pattern.
 """
@@ -16,16 +18,17 @@ from types import SimpleNamespace
 
 import numpy as np
 from core.cases import cases
-from engine_cases import KERNEL_CASES, expected, noting, operands, problem_of, run, shape_of
+from engine_cases import FEW_CASES, KERNEL_CASES, expected, noting, operands, problem_of, run, shape_of
 from hypothesis import HealthCheck, given, settings
 
 import convgrad as cg
 from convgrad.algorithm import DIRECTIONS, Epilogue
-from convgrad.cpu import implicit_gemm
+from convgrad.cpu import implicit_gemm, stencil
 from convgrad.cpu.jit import threads
 
 PATTERN = 0xFF  # NaN in every float dtype
 PAGE = mmap.PAGESIZE
+ENGINES = {"implicit_gemm": implicit_gemm, "stencil": stencil}
 STYLES = ("plain", "last", "reversed", "every second", "broadcast")
 
 
@@ -92,16 +95,16 @@ def guarded_empty(at_end: bool):
     return empty
 
 
-def guarded_scratch(problem, at_end: bool) -> Region:
+def guarded_scratch(problem, at_end: bool, engine) -> Region:
     """What the engine says that a thread needs, whole cache lines of it."""
-    size = -(-implicit_gemm.thread_scratch(problem) // 64) * 64
+    size = -(-engine.thread_scratch(problem) // 64) * 64
     region = Region(size, at_end)
     own = SimpleNamespace(address=region.bytes.ctypes.data)
     threads._own_scratch = lambda: own
     return region
 
 
-def check(case, dtype, direction: str, styles, at_end: bool, full: bool) -> bool:
+def check(case, dtype, direction: str, styles, at_end: bool, full: bool, engine) -> bool:
     """One map on guarded memory, exact, with nothing written beside its result."""
     x, w, b, dy = case.integers(dtype)
     x, w, dy, b = (
@@ -109,9 +112,9 @@ def check(case, dtype, direction: str, styles, at_end: bool, full: bool) -> bool
         for a, style in zip((x, w, dy, b), (*styles, "plain"), strict=False)
     )
     problem = problem_of(direction, case, dtype)
-    if implicit_gemm.refuses(problem) is not None:
+    if engine.refuses(problem) is not None:
         return False
-    scratch = guarded_scratch(problem, at_end)
+    scratch = guarded_scratch(problem, at_end, engine)
     want = expected(case, x, w, dy)[direction]
     shape = shape_of(direction, case)
     result = Guarded(shape, dtype, STYLES[sum(map(STYLES.index, styles)) % 4], at_end)
@@ -125,7 +128,9 @@ def check(case, dtype, direction: str, styles, at_end: bool, full: bool) -> bool
             want = want + b.reshape(-1, *(1,) * case.rank)
     ordinary, np.empty = np.empty, guarded_empty(at_end)
     try:
-        assert run(direction, case, *operands(direction, x, w, dy), result.array, epilogue)
+        assert run(
+            direction, case, *operands(direction, x, w, dy), result.array, epilogue, engine
+        )  # fmt: skip
     finally:
         np.empty = ordinary
     np.testing.assert_array_equal(result.array, want)
@@ -134,7 +139,7 @@ def check(case, dtype, direction: str, styles, at_end: bool, full: bool) -> bool
     return True
 
 
-def run_all(log: Path, count: int) -> None:
+def run_all(engine, log: Path, count: int) -> None:
     cg.set_num_threads(1)
     file, ran = os.open(log, os.O_WRONLY | os.O_CREAT), 0
 
@@ -150,7 +155,7 @@ def run_all(log: Path, count: int) -> None:
             full = bool(rng.integers(0, 2))
             line = f"{direction} {dtype.__name__} {styles} {at_end=} {full=} {case}"
             os.pwrite(file, line.ljust(1000).encode(), 0)
-            ran += check(case, dtype, direction, styles, at_end, full)
+            ran += check(case, dtype, direction, styles, at_end, full, engine)
 
     drawn = given(cases())(every_way)
     calm = [HealthCheck.too_slow, HealthCheck.differing_executors]
@@ -159,7 +164,7 @@ def run_all(log: Path, count: int) -> None:
             max_examples=count, derandomize=True, database=None, deadline=None,
             suppress_health_check=calm,
         )(drawn)()  # fmt: skip
-        for case in KERNEL_CASES:
+        for case in (*KERNEL_CASES, *FEW_CASES):
             for _ in range(3):
                 every_way(case)
     print(ran, *sorted(seen.names))
@@ -176,4 +181,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "touch":
         touch(sys.argv[2] == "END")
     else:
-        run_all(Path(sys.argv[2]), int(sys.argv[3]))
+        run_all(ENGINES[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3]))

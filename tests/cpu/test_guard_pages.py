@@ -18,9 +18,22 @@ def test_the_guard_kills_who_goes_too_far(side):
 @pytest.mark.parametrize(("level", "count"), [("", 400), *((level, 40) for level in levels()[1:])])
 def test_no_geometry_is_read_or_written_outside_its_arrays(level, count, tmp_path):
     log = tmp_path / "case.txt"
-    done = child("guarded_memory.py", "run", str(log), str(count), CONVGRAD_ISA=level)
+    ran, kernels = guarded("implicit_gemm", level, count, log)
+    assert ran >= 8 * count
+    assert kernels == ["multiply", "outer", "pack_weights", "weave"]
+
+
+@pytest.mark.parametrize(("level", "count"), [("", 150), *((level, 20) for level in levels()[1:])])
+def test_no_stencil_reads_or_writes_outside_its_arrays(level, count, tmp_path):
+    ran, kernels = guarded("stencil", level, count, tmp_path / "case.txt")
+    assert ran >= 8 * count
+    assert kernels == ["pack_stencil", "stencil", "stencil_weights"]
+
+
+def guarded(engine, level, count, log):
+    """How many maps were run in a child without touching a guard, and by which kernels."""
+    done = child("guarded_memory.py", engine, str(log), str(count), CONVGRAD_ISA=level)
     last = log.read_text().strip() if log.exists() else "nothing"
     assert done.returncode == 0, f"while it ran {last}:\n{done.stderr[-3000:]}"
     ran, *kernels = done.stdout.split()
-    assert int(ran) >= 8 * count
-    assert kernels == ["multiply", "outer", "pack_weights", "weave"]
+    return int(ran), kernels

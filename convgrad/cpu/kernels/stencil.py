@@ -88,7 +88,8 @@ def stencil(lanes: Lanes, shape: Stencil) -> str:
                         a["nv"], a["fz"] * a["fh"] * a["fw"] * a["cells"], a["part"], a["L"],
                         a["Wq"], a["stageh"], *fields[3 : 3 + len(shape.tile.strips)],
                     )  # fmt: skip
-            _finish(k, a, shape, finish, stage, lines, g, groups, block_rows)
+            none = k.constant("i64", 0)
+            _finish(k, a, shape, finish, stage, lines, g, (none, groups), block_rows)
         else:
             count = (((samples - 1) * a["BZ"] + planes - 1) * a["BR"] + rows) * a["nv"]
             with k.loop(groups) as (own, _), k.loop(a["panels"]) as (panel, _):
@@ -104,9 +105,10 @@ def stencil(lanes: Lanes, shape: Stencil) -> str:
                         weights.at(first * height), a["taps"].at(table, "i64"), number,
                         a["slots"], count, a["part"],
                     )  # fmt: skip
+                done = panel * height - m0  # rows that the panel before has written
                 m0 = (g + own) * a["O"] + m0
                 many = k.constant("i64", height)
-                _finish(k, a, shape, finish, stage, lines, m0, many, block_rows)
+                _finish(k, a, shape, finish, stage, lines, m0, (done, many), block_rows)
     return k.text()
 
 
@@ -122,9 +124,10 @@ class Block:
 
 def _finish(
     k: Kernel, a: dict[str, Value], shape: Stencil, finish: Finish, stage: Value, lines: Value,
-    m0: Value, channels: Value, block: Block,
+    m0: Value, span: tuple[Value, Value], block: Block,
 ) -> None:  # fmt: skip
-    """The channels from m0 out of the stage: residues of the columns interleaved, rows stored."""
+    """The channels m0 + i, i in the span, out of the stage: residues of the columns interleaved, rows stored."""
+    start, channels = span
     if shape.every != 1:
         size = a["part"] * a["most"]
         interleave(k, shape.every, a["part"] * channels, stage, size, lines, a["ew"])
@@ -133,7 +136,7 @@ def _finish(
     # Where channels follow each other in memory, the rows of the next are written later.
     whole = block.rows.equals(a["OH"]) & (a["OZ"].equals(1))
     dense = whole & a["yo"].equals(a["OH"] * a["OW"]) & a["yh"].equals(a["OW"])
-    with k.loop(channels) as (i, _):
+    with k.loop(channels, start=start) as (i, _):
         bias, own = a["bias"].load(m0 + i), block.to.at((m0 + i) * a["yo"])
         free = dense & (i + 1 < channels) & (a["OH"] > finish.behind)
         with k.loop(block.samples) as (n, _), k.loop(block.planes) as (z, _):
