@@ -18,7 +18,16 @@ from types import SimpleNamespace
 
 import numpy as np
 from core.cases import cases
-from engine_cases import FEW_CASES, KERNEL_CASES, expected, noting, operands, problem_of, run, shape_of
+from engine_cases import (
+    FEW_CASES,
+    KERNEL_CASES,
+    expected,
+    noting,
+    operands,
+    problem_of,
+    run,
+    shape_of,
+)
 from hypothesis import HealthCheck, given, settings
 
 import convgrad as cg
