@@ -18,7 +18,7 @@ from core.cases import Case
 
 import convgrad
 from convgrad.algorithm import DIRECTIONS, Epilogue, Problem
-from convgrad.cpu import implicit_gemm, job
+from convgrad.cpu import implicit_gemm, job, winograd
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.tiling import Tile
 from convgrad.geometry import conv_geometry
@@ -109,6 +109,18 @@ KERNEL_CASES = (
     dense(2, 2, 3, (45,), (7,), pad=3),
 )
 
+
+# For Winograd: many tiles and few, several blocks, shares and pieces, groups, and depth.
+WINOGRAD_CASES = (
+    dense(1, 1, 1, (1, 1), (3, 3), pad=1),
+    dense(1, 20, 131, (9, 8), (3, 3), pad=1),
+    dense(2, 131, 20, (7, 6), (3, 3), pad=1),
+    dense(2, 17, 33, (30, 27), (3, 3), pad=2),
+    dense(1, 70, 35, (40, 61), (3, 3)),
+    dense(2, 9, 17, (4, 9, 8), (3, 3, 3), pad=1),
+    dense(1, 3, 5, (5, 8, 10), (2, 3, 3), pad=1),
+    dense(3, 16, 32, (12, 11), (3, 3), pad=1, groups=2),
+)
 
 MOST = (
     "shares", "units", "blocks", "nb", "samples", "phases", "skips",

@@ -30,6 +30,15 @@ def test_no_stencil_reads_or_writes_outside_its_arrays(level, count, tmp_path):
     assert kernels == ["pack_stencil", "stencil", "stencil_weights"]
 
 
+@pytest.mark.parametrize(("level", "count"), [("", 150), *((level, 20) for level in levels()[1:])])
+def test_no_winograd_tile_reads_or_writes_outside_its_arrays(level, count, tmp_path):
+    ran, kernels = guarded("winograd", level, count, tmp_path / "case.txt")
+    assert ran >= 8 * count
+    assert kernels == [
+        "transform_source", "transform_weights", "winograd", "winograd_few", "winograd_outer",
+    ]  # fmt: skip
+
+
 def guarded(engine, level, count, log):
     """How many maps were run in a child without touching a guard, and by which kernels."""
     done = child("guarded_memory.py", engine, str(log), str(count), CONVGRAD_ISA=level)

@@ -17,6 +17,13 @@ from convgrad.cpu.kernels.convert import NARROW, WIDEN
 from convgrad.cpu.kernels.multiply import MULTIPLY, WEAVE
 from convgrad.cpu.kernels.outer import OUTER
 from convgrad.cpu.kernels.packing import PACK_WEIGHTS
+from convgrad.cpu.kernels.winograd import (
+    WINOGRAD,
+    WINOGRAD_FEW,
+    WINOGRAD_SOURCE,
+    WINOGRAD_WEIGHTS,
+)
+from convgrad.cpu.kernels.winograd_outer import WINOGRAD_OUTER
 from convgrad.cpu.tiling import HEIGHTS, Tile
 from convgrad.errors import SettingError
 
@@ -35,6 +42,16 @@ CODES = [
     for shape in generator.shapes(level)
     if element == "float" or generator not in (WIDEN, NARROW)
 ]
+
+WINOGRAD_CODES = [
+    (level, element, generator, shape)
+    for level in TARGETS
+    for generator in (
+        WINOGRAD, WINOGRAD_FEW, WINOGRAD_OUTER, WINOGRAD_SOURCE, WINOGRAD_WEIGHTS,
+    )
+    for element in ("float", "double")
+    for shape in generator.shapes(level)
+]  # fmt: skip
 
 
 @settings(max_examples=100)
@@ -121,6 +138,23 @@ def test_no_micro_kernel_spills_and_no_code_calls_out(code):
         assert [line for line in loop if spills(line)] == []
 
 
+@pytest.mark.parametrize(
+    "code", WINOGRAD_CODES, ids=lambda code: f"{code[2].name}-{code[1]}-{code[0]}"
+)
+def test_no_product_of_tiles_spills(code):
+    """The transforms may: a tile has more numbers than there are registers."""
+    level, _, generator, shape = code
+    module, where = text(*code), TARGETS[level]
+    assert undefined_symbols(compiler.compile_text(module, where)) <= {"_GLOBAL_OFFSET_TABLE_"}
+    loops = innermost_loops(compiler.assembly(module, where))
+    full = shape.height * shape.vectors
+    micro = [loop for loop in loops if products(loop) == full and broadcasts(loop) >= shape.height]
+    multiplies = generator in (WINOGRAD, WINOGRAD_FEW, WINOGRAD_OUTER)
+    assert bool(micro) == multiplies
+    for loop in micro:
+        assert [line for line in loop if spills(line)] == []
+
+
 def innermost_loops(assembly: str) -> list[list[str]]:
     """The loops of one block: from a label to the jump back to it, with no label between."""
     lines = [re.split(r"\s+(?:#|//)", line)[0] for line in assembly.splitlines()]
@@ -139,6 +173,13 @@ def products(loop: list[str]) -> int:
     """Products of whole registers; a micro-kernel does nothing else with them but add."""
     whole = r"\s+(?:vfmadd\w+p[sd]|mulp[sd]|fmla|fmul)\s"
     return sum(1 for line in loop if re.match(whole, line))
+
+
+def broadcasts(loop: list[str]) -> int:
+    """Numbers brought into all lanes, or taken from one lane by the product itself."""
+    spread = r"\s+(?:vbroadcast|shufps|unpcklpd|movddup|movlhps|ld1r|dup|fml\w+\s.*\.[sd]\[\d)"
+    memory = r"\{1to\d+\}"
+    return sum(1 for line in loop if re.match(spread, line) or re.search(memory, line))
 
 
 def spills(line: str) -> bool:

@@ -17,6 +17,7 @@ from convgrad.cpu.kernels.tiles import (
 )
 from convgrad.cpu.winograd_tiling import WinogradTile, winograd_tiles
 
+RUN = 32
 IMAGE = ("x", "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "C", "K", "xg")
 GRID = ("OZ", "OH", "OW", "TY", "TX", "tiles", "block", "blocks", "line")
 WEIGHTS = ("w", "taps", "M", "so", "sr", "panels", "uplane", "wg")
@@ -193,7 +194,11 @@ class Multiply:
 
 
 def tile_products(lanes: Lanes, tile: WinogradTile, height: int) -> Kernel:
-    """to[i][·] = Σ_{k,c} source[i][k,c] · weights[k,c][·]: the micro-kernel."""
+    """to[i][·] = Σ_{k,c} source[i][k,c] · weights[k,c][·]: the micro-kernel.
+
+    RUN channels are summed in registers, and their sums in memory: shorter sums err less, so much
+    that this outweighs what the transforms add.
+    """
     k = Kernel(
         f"tile_products_{height}",
         ["to: ptr", "source: ptr", "weights: ptr", "C: i64", "K: i64", "tile: i64", "padded: i64",
@@ -203,23 +208,26 @@ def tile_products(lanes: Lanes, tile: WinogradTile, height: int) -> Kernel:
     to, source, weights, channels, depth, pitch, padded, to_pitch = k.parameters
     vectors, width = range(tile.vectors), tile.vectors * lanes.count
     rows = [source.at(pitch * i) for i in range(height)]
-    with k.loop(depth, carry=[k.zero()] * (height * tile.vectors)) as (d, outer):
+    none = [k.zero()] * (height * tile.vectors)
+    with k.loop(depth) as (d, _), k.loop(channels, step=RUN) as (c0, _):
         own, line = weights.at(d * channels * width), d * padded
-        with k.loop(channels, carry=outer.values) as (c, sums):
+        last = (c0 + RUN).minimum(channels)
+        with k.loop(last, start=c0, carry=none) as (c, sums):
             b = own.at(c * width)
             registers = [b.vector(j * lanes.count) for j in vectors]
             fresh = []
             for i, row in enumerate(rows):
-                one = k.splat(row.load(line + c))
-                fresh += [
-                    k.fma(one, v, sums.values[i * tile.vectors + j])
-                    for j, v in enumerate(registers)
-                ]
+                one, own_sums = k.splat(row.load(line + c)), sums.values[i * tile.vectors :]
+                fresh += [k.fma(one, r, v) for r, v in zip(registers, own_sums, strict=False)]
             sums.values = fresh
-        outer.values = sums.values
-    for i in range(height):
-        for j in vectors:
-            to.store(outer.values[i * tile.vectors + j], to_pitch * i + j * lanes.count)
+        places = [to.at(to_pitch * i + j * lanes.count) for i in range(height) for j in vectors]
+        first = (d + c0).equals(0)
+        with k.when(first):
+            for place, value in zip(places, sums.values, strict=True):
+                place.store(value)
+        with k.when(first.equals(0)):
+            for place, value in zip(places, sums.values, strict=True):
+                place.store(place.vector() + value)
     return k
 
 

@@ -78,7 +78,7 @@ def tile_sums(lanes: Lanes, tile: WinogradTile, height: int) -> Kernel:
     to, rows, columns, count, pitch, rtile, ctile = k.parameters
     vectors = range(tile.vectors)
     places = [to.at(pitch * i + j * lanes.count) for i in range(height) for j in vectors]
-    with k.loop(count, carry=[place.vector() for place in places]) as (t, sums):
+    with k.loop(count, carry=[k.zero()] * len(places)) as (t, sums):
         row, column = rows.at(t * rtile), columns.at(t * ctile)
         registers = [column.vector(j * lanes.count) for j in vectors]
         fresh = []
@@ -89,7 +89,7 @@ def tile_sums(lanes: Lanes, tile: WinogradTile, height: int) -> Kernel:
             ]
         sums.values = fresh
     for place, value in zip(places, sums.values, strict=True):
-        place.store(value)
+        place.store(place.vector() + value)
     return k
 
 

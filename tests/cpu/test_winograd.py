@@ -1,0 +1,120 @@
+"""tiled_winograd: exact where it says so, as precise as plain sums, the same bits in any company."""
+
+import numpy as np
+import pytest
+from core.cases import cases
+from engine_cases import WINOGRAD_CASES, dense, expected, operands, run, shape_of
+from hypothesis import given, settings
+
+import convgrad as cg
+from convgrad.algorithm import DIRECTIONS
+from convgrad.cpu import winograd
+from convgrad.cpu.filtering import F43
+
+EXACT = F43.divisor**2
+# Many tiles with several blocks; few tiles of many channels; depth.
+LAYERS = {
+    "many tiles": ((5, 20, 30, 26), (40, 20, 3, 3)),
+    "few tiles": ((5, 40, 7, 6), (150, 40, 3, 3)),
+    "3-D": ((5, 16, 5, 9, 8), (17, 16, 3, 3, 3)),
+}
+NAMED = {"padding": 1, "algorithm": "tiled_winograd"}
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    before = cg.get_num_threads()
+    yield
+    cg.set_num_threads(before)
+
+
+def check_exact(case):
+    """Integers, one operand a multiple of 243², in float64: tolerance zero."""
+    x, w, _, dy = case.integers()
+    for direction in DIRECTIONS:
+        first, second = operands(direction, x, w, dy)
+        factors = {"forward": (1, EXACT), "input_grad": (EXACT, 1), "weight_grad": (1, EXACT)}
+        out = np.full(shape_of(direction, case), np.nan)
+        a, b = (m * f for m, f in zip((first, second), factors[direction], strict=True))
+        assert run(direction, case, a, b, out, engine=winograd)
+        want = expected(case, x, w, dy)[direction] * EXACT
+        np.testing.assert_array_equal(out, want, err_msg=f"{direction} of {case}")
+
+
+@pytest.mark.parametrize("case", WINOGRAD_CASES, ids=str)
+def test_multiples_of_the_divisor_are_exact(case):
+    check_exact(case)
+
+
+@settings(max_examples=200)
+@given(cases(ranks=(2, 3), three_taps=True))
+def test_drawn_multiples_are_exact(case):
+    if case.batch and case.kernel[-2:] == (3, 3):
+        check_exact(case)
+
+
+def numbers(rng, layer, dtype):
+    x_shape, w_shape = LAYERS[layer]
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape))
+    return x, w, rng.standard_normal((x_shape[0], w_shape[0], *x_shape[2:])).astype(dtype)
+
+
+def maps(x, w, dy):
+    """y and dx, and dw."""
+    y, dx = cg.conv(x, w, **NAMED), cg.input_grad(x.shape, w, dy, **NAMED)
+    return (y, dx), cg.weight_grad(x, w.shape, dy, **NAMED)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "complex64"])
+def test_any_number_of_threads_gives_the_same_bits(rng, layer, dtype):
+    given = numbers(rng, layer, dtype)
+    cg.set_num_threads(1)
+    (y, dx), dw = maps(*given)
+    for count in (2, 3, 5):
+        cg.set_num_threads(count)
+        for _ in range(3):
+            (y2, dx2), dw2 = maps(*given)
+            assert [a.tobytes() for a in (y2, dx2, dw2)] == [a.tobytes() for a in (y, dx, dw)]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_sample_has_the_same_bits_in_any_batch(rng, layer, dtype):
+    x, w, dy = numbers(rng, layer, dtype)
+    (y, dx), _ = maps(x, w, dy)
+    cuts = [slice(i, i + 1) for i in range(len(x))]
+    cuts += [slice(1, None), slice(None, None, -1), slice(None, None, 2)]
+    for cut in cuts:
+        (some_y, some_dx), _ = maps(x[cut], w, dy[cut])
+        assert some_y.tobytes() == y[cut].tobytes()
+        assert some_dx.tobytes() == dx[cut].tobytes()
+    (many_y, many_dx), _ = maps(*(np.concatenate([a] * 9) if a is not w else w for a in (x, w, dy)))
+    assert many_y.tobytes() == np.concatenate([y] * 9).tobytes()
+    assert many_dx.tobytes() == np.concatenate([dx] * 9).tobytes()
+
+
+@pytest.mark.parametrize("channels", [16, 256])
+def test_it_errs_no_more_than_twice_what_a_sum_in_order_does(rng, channels):
+    """The middle error of y, beside that of float32 sums of one term after another."""
+    x = rng.standard_normal((1, channels, 14, 14)).astype(np.float32)
+    w = rng.standard_normal((16, channels, 3, 3)).astype(np.float32)
+    exact = cg.conv(x.astype(np.float64), w.astype(np.float64), algorithm="direct")
+    in_order = np.zeros(exact.shape, np.float32)
+    for c, i, j in np.ndindex(channels, 3, 3):
+        in_order += w[None, :, c, i, j, None, None] * x[:, None, c, i : i + 12, j : j + 12]
+    got = cg.conv(x, w, algorithm="tiled_winograd")
+    assert np.std(got - exact) <= 2 * np.std(in_order - exact)
+
+
+def test_a_nan_stays_in_its_tile():
+    case = dense(2, 3, 5, (20, 20), (3, 3), pad=1)
+    x, w, _, dy = case.normals(np.float32)
+    clean, spoilt = (np.empty(case.y_shape, np.float32) for _ in range(2))
+    run("forward", case, x, w, clean, engine=winograd)
+    x[0, 1, 9, 9] = np.nan
+    run("forward", case, x, w, spoilt, engine=winograd)
+    assert np.isnan(spoilt[0, :, 8:11, 8:11]).all()
+    touched = np.zeros(case.y_shape, bool)
+    touched[0, :, 8:12, 8:12] = True
+    np.testing.assert_array_equal(spoilt[~touched], clean[~touched])
