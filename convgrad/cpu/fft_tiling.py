@@ -64,7 +64,7 @@ def one_tile(cut: Tiling, extent: Size) -> Tiling:
 def tiling(out_size: Size, extent: Size, channels: int = 0) -> Tiling:
     """The tiling that should take the least time for results of out_size.
 
-    channels: of all samples, where each pair of tiles is one piece of work; an odd piece is waited
+    channels: of a sample, where each pair of tiles is one piece of work; an odd piece is waited
     for, so there is one more. With 0, the work is cut into small pieces.
     Raises LookupError if the kernel's extent leaves no room for results in any tile.
     """

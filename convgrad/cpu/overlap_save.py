@@ -219,7 +219,7 @@ def _tiling(problem: Problem) -> Tiling:
     if problem.direction == "weight_grad":
         return tiling(g.out_size, g.extent)
     results = g.in_size if problem.direction == "input_grad" else g.out_size
-    return tiling(results, g.extent, g.batch * g.groups if _is_apart(g) else 0)
+    return tiling(results, g.extent, g.groups if _is_apart(g) else 0)
 
 
 def _is_apart(g: Geometry) -> bool:

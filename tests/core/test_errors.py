@@ -263,7 +263,7 @@ CASES = {
         lambda: cg.conv(X, W, algorithm="cudnn"),
         cg.AlgorithmError,
         "conv: there is no algorithm 'cudnn'; use auto or one of stencil, tiled_winograd, "
-        "implicit_gemm, im2col, winograd, fft, direct, rot180",
+        "implicit_gemm, overlap_save, im2col, winograd, fft, direct, rot180",
     ),
     "declining algorithm": (
         lambda: cg.conv(X, W, stride=2, algorithm="winograd"),

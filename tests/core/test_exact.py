@@ -14,6 +14,7 @@ from convgrad.choose import TABLE
 from .cases import cases, magnitude_sums, oracle
 
 ALGORITHMS = [a.name for a in TABLE["cpu"]]
+SPECTRA = ("fft", "overlap_save")  # exact after rounding
 
 
 def results(case, x, w, b, dy, **how):
@@ -34,7 +35,7 @@ def accepts(case, algorithm, precision):
 
 def assert_exact(case, expected, arrays, **how):
     got = results(case, *arrays, **how)
-    if how["algorithm"] in ("fft", "tiled_winograd", "auto"):  # auto may choose these
+    if how["algorithm"] in (*SPECTRA, "tiled_winograd", "auto"):  # auto may choose these
         got = [np.round(g) for g in got]
     for name, g, e in zip(("y", "dx", "dw", "db"), got, expected, strict=True):
         assert g.dtype == arrays[0].dtype
@@ -90,7 +91,7 @@ def test_narrow_dtypes_are_exact_while_their_sums_fit(dtype, bits, algorithm):
     checked = 0
     tiled = algorithm == "tiled_winograd"
 
-    @settings(max_examples=150 if tiled else 60)
+    @settings(max_examples={"tiled_winograd": 150, "overlap_save": 400}.get(algorithm, 60))
     @given(cases(ranks=(2,) if tiled else (1, 2), three_taps="winograd" in algorithm))
     def check(case):
         nonlocal checked
@@ -100,7 +101,7 @@ def test_narrow_dtypes_are_exact_while_their_sums_fit(dtype, bits, algorithm):
             return
         expected = [e.astype(dtype) for e in oracle(case, x, w, b, dy)]
         arrays = [a.astype(dtype) for a in (x, w, b, dy)]
-        if tiled or algorithm == "fft":
+        if tiled or algorithm in SPECTRA:
             got = results(case, *arrays, algorithm=algorithm)
             got = [np.round(g.astype(np.float64)).astype(dtype) for g in got]
         else:

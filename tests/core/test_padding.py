@@ -59,7 +59,9 @@ def test_tangents_and_second_gradients_are_padded_with_zero():
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("algorithm", ["direct", "im2col", "fft", "winograd", "auto"])
+@pytest.mark.parametrize(
+    "algorithm", ["direct", "im2col", "fft", "overlap_save", "winograd", "auto"]
+)
 def test_every_algorithm_serves_every_mode(mode, algorithm):
     rng = np.random.default_rng(0)
     x, w = rng.integers(-3, 4, (2, 2, 4, 5)), rng.integers(-3, 4, (3, 2, 3, 3))

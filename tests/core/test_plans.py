@@ -70,9 +70,9 @@ def test_measuring_takes_the_fastest_and_remembers():
 
 
 def test_the_choice_depends_on_geometry_alone():
-    """Very large kernels go to the FFT, everything else to generated kernels."""
+    """Large kernels go to spectra, everything else to kernels of plain sums."""
     large = ((1, 1, 1024, 1024), (1, 1, 257, 257))
-    assert cg.plan("forward", *large).algorithm == "fft"
+    assert cg.plan("forward", *large).algorithm == "overlap_save"
     assert cg.plan("forward", *large, precision="strict").algorithm == "stencil"
     for direction in ("forward", "input_grad", "weight_grad"):
         depthwise = cg.plan(direction, (8, 64, 56, 56), (64, 1, 3, 3), groups=64)
@@ -88,7 +88,22 @@ def test_winograd_takes_part_unless_plain_sums_are_asked_for():
         strict = cg.plan(direction, *shapes, padding=1, precision="strict")
         assert strict.algorithm == "implicit_gemm"
         few = cg.plan(direction, (8, 3, 56, 56), (4, 3, 3, 3), padding=1)
-        assert few.algorithm == "implicit_gemm"
+        assert few.algorithm == "stencil"
+
+
+def test_mixed_errors_must_be_worth_it():
+    """Spectra spread errors and NaN: where they gain less than a quarter, sums are preferred."""
+
+    def plan(taps, precision="standard"):
+        how = {"dtype": "float64", "precision": precision}
+        return cg.plan("forward", (1, 1, 300, 300), (1, 1, taps, taps), **how)
+
+    near = [n for n in range(3, 40) if "overlap_save is expected to gain" in plan(n).reason]
+    assert near
+    for taps in near:
+        assert plan(taps).algorithm != "overlap_save"
+        assert plan(taps, "fast").algorithm == "overlap_save"
+    assert plan(max(near) + 1).algorithm == "overlap_save"
 
 
 def test_wide_dilation_costs_no_more_than_its_products():
@@ -181,8 +196,9 @@ def test_precision_keeps_its_promise(direction, channels):
     shapes = ((2, channels, 28, 28), (channels, channels, 3, 3))
     errors = {}
     for algorithm, precision in (
-        ("im2col", "strict"), ("implicit_gemm", "strict"), ("tiled_winograd", "standard"), ("winograd", "standard"),
-        ("fft", "standard"), ("tiled_winograd", "fast"), ("winograd", "fast"),
+        ("im2col", "strict"), ("implicit_gemm", "strict"), ("tiled_winograd", "standard"),
+        ("winograd", "standard"), ("fft", "standard"), ("overlap_save", "standard"),
+        ("tiled_winograd", "fast"), ("winograd", "fast"),
     ):  # fmt: skip
         plan = cg.plan(direction, *shapes, padding=1, algorithm=algorithm, precision=precision)
         _, _, got, exact = measured_error(plan, "float32", "normal")
@@ -191,6 +207,7 @@ def test_precision_keeps_its_promise(direction, channels):
     assert errors["tiled_winograd", "standard"] <= 4 * plain
     assert errors["winograd", "standard"] <= 4 * plain
     assert errors["fft", "standard"] <= 4 * plain
+    assert errors["overlap_save", "standard"] <= 4 * plain
     assert errors["winograd", "fast"] <= 1e-5
     assert errors["tiled_winograd", "fast"] <= 1e-5
 

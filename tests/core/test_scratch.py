@@ -45,7 +45,7 @@ def test_scratch_stays_below_what_the_plan_says(algorithm, shape, direction, dty
     try:
         free = cg.plan(direction, x_shape, w_shape, **how)
     except cg.AlgorithmError:
-        assert algorithm in ("winograd", "tiled_winograd")
+        assert algorithm in ("winograd", "tiled_winograd", "overlap_save")
         return
     result, taken = run(free, dtype)
     assert taken <= free.scratch + OVERHEAD
