@@ -13,7 +13,7 @@ It accumulates in `problem.wide` and hands each finished part of the result to `
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -110,6 +110,20 @@ def plain_sum_bound(problem: Problem) -> ErrorBound:
 
 
 MapFunction = Callable[[Problem, np.ndarray, np.ndarray, np.ndarray, Epilogue], None]
+Strides = tuple[int, ...]  # in bytes
+
+
+class Bound(Protocol):
+    """One map of one problem made ready for arrays that lie in memory in one way.
+
+    What it reads of an array is the address of its first element: shapes, strides and dtypes are
+    those it was made for. bias: contiguous, of the result's dtype.
+    """
+
+    def run(
+        self, first: np.ndarray, second: np.ndarray, out: np.ndarray, /,
+        bias: np.ndarray | None = None, scale: float = 1.0, accumulate: bool = False,
+    ) -> object: ...  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,8 @@ class Algorithm:
         where that exceeds problem.max_scratch.
     seconds(problem): what it should take on an ordinary processor; only ratios matter.
     error(problem): the bound that a test holds it to.
+    bind(problem, first, second, out): all that can be done before the numbers are there, for
+        operands and a result with these strides; None where it is run through the maps alone.
     """
 
     name: str
@@ -132,6 +148,7 @@ class Algorithm:
     scratch: Callable[[Problem], int]
     seconds: Callable[[Problem], float]
     error: Callable[[Problem], ErrorBound]
+    bind: Callable[[Problem, Strides, Strides, Strides], Bound | None] | None = None
 
     def run(
         self, problem: Problem, a: np.ndarray, b: np.ndarray, out: np.ndarray, epilogue: Epilogue

@@ -38,10 +38,11 @@ import numpy as np
 
 from convgrad import maps
 from convgrad.algorithm import Epilogue
-from convgrad.arrays import Array, dtype_of, native
+from convgrad.arrays import Array, apart, check_out, dtype_of, native
 from convgrad.calls import Frame, conv_frame, gather, target, transposed_frame
 from convgrad.errors import SettingError, ShapeError
 from convgrad.plans import Plan, make_plan
+from convgrad.ready import Key, call_key, calls, laid_out, make_ready
 from convgrad.settings import Settings, channels_last, flag, ints, needed, real_scale
 
 Ints = SupportsIndex | Iterable[SupportsIndex]
@@ -87,6 +88,15 @@ def conv(
     x (N, C, *in), w (O, C/G, *kernel), b (O) → y (N, O, *out). With no input channels (C = 0)
     y is the bias. Settings and errors: see the top of `convgrad.api`.
     """
+    key = call_key("conv", laid_out(x, w, b, out), (
+        stride, padding, dilation, groups, padding_mode, padding_value, layout, flip, algorithm,
+        precision, max_scratch,
+    ))  # fmt: skip
+    ready = calls.find(key)
+    if ready is not None:
+        if out is not None and not apart(out, x, w, b):
+            check_out("conv", out, {"x": x, "w": w, "b": b})
+        return ready.run(x, w, b, out)
     settings = Settings(
         padding_mode, padding_value, layout, flip, algorithm, precision, max_scratch
     )
@@ -95,7 +105,7 @@ def conv(
         "conv", operands["x"].shape, operands["w"].shape, stride, padding, dilation, groups,
         settings,
     )  # fmt: skip
-    return _value(frame, operands, kind, out)
+    return _value(frame, operands, kind, out, key)
 
 
 def conv_transpose(
@@ -121,13 +131,22 @@ def conv_transpose(
     out = (in−1)·s − lo − hi + d·(kernel−1) + 1 + output_padding, or in·s for padding "same".
     It is `input_grad` by its other name; that one also takes the padding modes.
     """
+    key = call_key("conv_transpose", laid_out(x, w, b, out), (
+        stride, padding, output_padding, groups, dilation, layout, flip, algorithm, precision,
+        max_scratch,
+    ))  # fmt: skip
+    ready = calls.find(key)
+    if ready is not None:
+        if out is not None and not apart(out, x, w, b):
+            check_out("conv_transpose", out, {"x": x, "w": w, "b": b})
+        return ready.run(w, x, b, out)
     settings = Settings("zeros", 0, layout, flip, algorithm, precision, max_scratch)
     operands, kind = gather("conv_transpose", x=x, w=w, b=b)
     frame = transposed_frame(
         "conv_transpose", operands["x"].shape, operands["w"].shape, stride, padding,
         output_padding, groups, dilation, settings,
     )  # fmt: skip
-    return _value(frame, operands, kind, out)
+    return _value(frame, operands, kind, out, key)
 
 
 def input_grad(
@@ -154,6 +173,16 @@ def input_grad(
     w (O, C/G, *kernel), dy (N, O, *out) → dx of x_shape. With `out`, out = scale·dx, or
     out += scale·dx where accumulate=True. Input rows that the stride leaves out get zero.
     """
+    key = call_key("input_grad", laid_out(w, dy, None, out), (
+        stride, padding, dilation, groups, padding_mode, layout, flip, algorithm, precision,
+        max_scratch,
+    ), x_shape)  # fmt: skip
+    ready = calls.find(key)
+    if ready is not None:
+        _check_accumulate("input_grad", out, accumulate)
+        if out is not None and not apart(out, w, dy):
+            check_out("input_grad", out, {"w": w, "dy": dy})
+        return ready.run(w, dy, None, out, real_scale("input_grad", scale), bool(accumulate))
     settings = Settings(padding_mode, 0, layout, flip, algorithm, precision, max_scratch)
     operands, kind = gather("input_grad", w=w, dy=dy)
     frame = conv_frame(
@@ -169,6 +198,8 @@ def input_grad(
         scale=real_scale("input_grad", scale),
         accumulate=accumulate,
     )
+    if key is not None:
+        calls.keep(key, make_ready(frame, "backward", "dx", operands, None, array))
     return kind.restore(result) if out is None else out
 
 
@@ -198,6 +229,16 @@ def weight_grad(
     x (N, C, *in), dy (N, O, *out) → dw of w_shape; per_sample=True leaves the sum over n out and
     gives (N, *w_shape). With `out`, out = scale·dw, or out += scale·dw where accumulate=True.
     """
+    key = call_key("weight_grad", laid_out(x, dy, None, out), (
+        stride, padding, dilation, groups, padding_mode, padding_value, layout, flip, algorithm,
+        precision, max_scratch, per_sample,
+    ), w_shape)  # fmt: skip
+    ready = calls.find(key)
+    if ready is not None:
+        _check_accumulate("weight_grad", out, accumulate)
+        if out is not None and not apart(out, x, dy):
+            check_out("weight_grad", out, {"x": x, "dy": dy})
+        return ready.run(x, dy, None, out, real_scale("weight_grad", scale), bool(accumulate))
     settings = Settings(
         padding_mode, padding_value, layout, flip, algorithm, precision, max_scratch
     )
@@ -213,6 +254,8 @@ def weight_grad(
         "backward", "dw", operands, out=array,
         scale=real_scale("weight_grad", scale), accumulate=accumulate, per_sample=per_sample,
     )  # fmt: skip
+    if key is not None and not per_sample:
+        calls.keep(key, make_ready(frame, "backward", "dw", operands, None, array))
     return kind.restore(result) if out is None else out
 
 
@@ -275,6 +318,13 @@ def backward(
     x (N, C, *in), w (O, C/G, *kernel), dy (N, O, *out) → (dx, dw, db), shaped as x, w and (O).
     What `needs` leaves out is not computed and None.
     """
+    key = call_key("backward", laid_out(x, w, dy), (
+        stride, padding, dilation, groups, padding_mode, padding_value, layout, flip, algorithm,
+        precision, max_scratch,
+    ), needs)  # fmt: skip
+    ready = calls.find(key)
+    if ready is not None:
+        return _gradients(ready, {"x": x, "w": w, "dy": dy})
     settings = Settings(
         padding_mode, padding_value, layout, flip, algorithm, precision, max_scratch
     )
@@ -283,7 +333,7 @@ def backward(
         "backward", operands["x"].shape, operands["w"].shape, stride, padding, dilation, groups,
         settings,
     )  # fmt: skip
-    return _backward(frame, operands, kind, needs)
+    return _backward(frame, operands, kind, needs, key)
 
 
 def conv_transpose_backward(
@@ -307,13 +357,20 @@ def conv_transpose_backward(
 
     x (N, C, *in), w (C, O/G, *kernel), dy (N, O, *out) → (dx, dw, db); dx conjugates w.
     """
+    key = call_key("conv_transpose_backward", laid_out(x, w, dy), (
+        stride, padding, output_padding, groups, dilation, layout, flip, algorithm, precision,
+        max_scratch,
+    ), needs)  # fmt: skip
+    ready = calls.find(key)
+    if ready is not None:
+        return _gradients(ready, {"x": x, "w": w, "dy": dy})
     settings = Settings("zeros", 0, layout, flip, algorithm, precision, max_scratch)
     operands, kind = gather("conv_transpose_backward", x=x, w=w, dy=dy)
     frame = transposed_frame(
         "conv_transpose_backward", operands["x"].shape, operands["w"].shape, stride, padding,
         output_padding, groups, dilation, settings,
     )  # fmt: skip
-    return _backward(frame, operands, kind, needs)
+    return _backward(frame, operands, kind, needs, key)
 
 
 def double_backward(
@@ -488,16 +545,20 @@ def plan(
     return make_plan(direction, frame, dtype_of("plan", dtype), per_sample, measure)
 
 
-def _value(frame: Frame, operands: dict[str, np.ndarray], kind: Any, out: Array | None) -> Array:
+def _value(
+    frame: Frame, operands: dict[str, np.ndarray], kind: Any, out: Array | None, key: Key | None
+) -> Array:
     frame.check(operands)
     array = target(frame.call, out, frame.shape("y"), operands)
     bias = operands.pop("b", None)
     result = frame.evaluate("value", "y", operands, bias, array)
+    if key is not None:
+        calls.keep(key, make_ready(frame, "value", "y", operands, bias, array))
     return kind.restore(result) if out is None else out
 
 
 def _backward(
-    frame: Frame, operands: dict[str, np.ndarray], kind: Any, needs: Iterable[str]
+    frame: Frame, operands: dict[str, np.ndarray], kind: Any, needs: Iterable[str], key: Key | None
 ) -> Gradients:
     wanted = needed(frame.call, needs, ("x", "w", "b"))
     frame.check(operands)
@@ -509,7 +570,26 @@ def _backward(
         layout = frame.geometry.layout
         db = bias_grad(operands["dy"], layout=layout, batched=frame.batched)
         grads[2] = kind.restore(db)
+    if key is not None:
+        calls.keep(key, (
+            [make_ready(frame, "backward", "d" + name, operands) if name in wanted else None
+             for name in ("x", "w")],
+            frame if "b" in wanted else None,
+        ))  # fmt: skip
     return Gradients(*grads)
+
+
+def _gradients(ready: Any, operands: dict[str, np.ndarray]) -> Gradients:
+    """The gradients of a backward that was made before."""
+    (for_x, for_w), frame = ready
+    dx, dw = (
+        None if one is None else one.run(*(operands[name] for name in one.names))
+        for one in (for_x, for_w)
+    )
+    db = None
+    if frame is not None:
+        db = bias_grad(operands["dy"], layout=frame.geometry.layout, batched=frame.batched)
+    return Gradients(dx, dw, db)
 
 
 def _double_backward(

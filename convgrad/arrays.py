@@ -225,15 +225,26 @@ def native(array: np.ndarray) -> np.ndarray:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def check_out(call: str, out: np.ndarray, operands: dict[str, np.ndarray]) -> None:
+def check_out(call: str, out: np.ndarray, operands: dict[str, np.ndarray | None]) -> None:
     """Raise ArrayError unless `out` can be written without touching an operand."""
     if not out.flags.writeable:
         raise ArrayError(f"{call}: out is read-only; pass a writeable array")
     if _overlaps_itself(out):
         raise ArrayError(f"{call}: cells of out share memory (strides {out.strides}); pass a copy")
     for name, operand in operands.items():
-        if share_memory(out, operand):
+        if operand is not None and share_memory(out, operand):
             raise ArrayError(f"{call}: out overlaps {name} in memory; pass a separate array")
+
+
+def apart(out: np.ndarray, first: np.ndarray, second: np.ndarray, third: Any = None) -> bool:
+    """Whether `out` can be written and lies before or behind each of the other arrays.
+
+    The cheap half of `check_out`, which tells what is wrong, if anything.
+    """
+    near = np.may_share_memory
+    return out.flags.writeable and not (
+        near(out, first) or near(out, second) or (third is not None and near(out, third))
+    )
 
 
 def share_memory(a: np.ndarray, b: np.ndarray) -> bool:

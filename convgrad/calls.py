@@ -234,7 +234,7 @@ def target(
         raise DTypeError(f"{call}: out is {array.dtype}, but the operands are {dtype}")
     if array.shape != shape:
         raise ShapeError(f"{call}: out is {array.shape}, but the result is {shape}")
-    check_out(call, array, operands)
+    check_out(call, array, {**operands})
     return array
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convgrad.algorithm import Epilogue, Problem
+from convgrad.algorithm import Bound, Epilogue, Problem, Strides
 from convgrad.choose import Choice, choose
 from convgrad.errors import AlgorithmError
 from convgrad.geometry import Geometry
@@ -37,6 +37,14 @@ class Map:
     @property
     def scratch(self) -> int:
         return self.staging + self.choice.algorithm.scratch(self.choice.problem)
+
+    def bind(self, first: Strides, second: Strides, out: Strides) -> Bound | None:
+        """The algorithm made ready for arrays with these strides, if nothing is laid around it."""
+        problem, bind = self.choice.problem, self.choice.algorithm.bind
+        alone = problem.geometry.pads == self.geometry.pads and not self.per_sample
+        if bind is None or not alone or problem.geometry.macs == 0:
+            return None
+        return bind(problem, first, second, out)
 
 
 @lru_cache(maxsize=4096)

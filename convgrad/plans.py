@@ -1,6 +1,6 @@
 """Plan: what a call would do, as an object to print, keep and run."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
 from time import perf_counter
@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from convgrad.algorithm import DIRECTIONS
-from convgrad.arrays import Array
+from convgrad.arrays import Array, apart, check_out
 from convgrad.calls import Frame, gather, target
 from convgrad.errors import DTypeError, SettingError
 from convgrad.geometry import axis_text, pads_text
 from convgrad.maps import Map
+from convgrad.ready import Memory, laid_out, make_ready
 from convgrad.settings import flag, one_of, real_scale
 
 RESULTS = {
@@ -36,6 +37,7 @@ class Plan:
     dtype: np.dtype[Any]
     map: Map
     measured: tuple[tuple[str, float], ...] = ()
+    _known: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
 
     @property
     def algorithm(self) -> str:
@@ -89,6 +91,16 @@ class Plan:
         accumulate: bool = False,
     ) -> Array:
         """Run the plan on operands of the planned shapes and dtype, in the order x, w, dy."""
+        key = laid_out(first, second, b, out)
+        again = self._known.find(key)
+        if again is not None and type(scale) is float and type(accumulate) is bool:
+            ready, (one, two) = again
+            if out is not None and not apart(out, first, second, b):
+                check_out(self.frame.call, out, {one: first, two: second, "b": b})
+            if not accumulate or out is not None:
+                if ready.names[0] != one:
+                    first, second = second, first
+                return ready.run(first, second, b, out, scale, accumulate)
         group, result, names = RESULTS[self.direction]
         call = self.frame.call
         if b is not None and self.direction != "forward":
@@ -111,6 +123,9 @@ class Plan:
             group, result, operands, bias, array,
             scale=real_scale(call, scale), accumulate=accumulate, per_sample=self.map.per_sample,
         )  # fmt: skip
+        if key is not None and not self.map.per_sample:
+            ready = make_ready(self.frame, group, result, operands, bias, array)
+            self._known.keep(key, (ready, names))
         return kind.restore(value) if out is None else out
 
     def __str__(self) -> str:

@@ -21,11 +21,14 @@ from math import prod
 
 import numpy as np
 
-from convgrad.algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
+from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, plain_sum_bound
 from convgrad.cpu import halves, products, weights
 from convgrad.cpu.correlation import forward_axes
 from convgrad.cpu.jit import compiler, threads
-from convgrad.cpu.real_sums import by_real_sums, in_order, real_problem
+from convgrad.cpu.pieces import Summed
+from convgrad.cpu.program import BETWEEN, BIAS, FIRST, OUT, SECOND, Given, Program, Step
+from convgrad.cpu.real_sums import by_real_sums, real_problem
+from convgrad.cpu.tiling import ELEMENTS
 
 
 def refuses(problem: Problem) -> str | None:
@@ -73,32 +76,51 @@ def weight_grad(
 def _correlate(
     problem: Problem, source: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
-    bias = epilogue.bias
-    rows = out.shape[1]
-    bias = (
-        np.zeros(rows, problem.dtype) if bias is None else np.ascontiguousarray(bias, problem.dtype)
-    )
-    for one in products.products(problem, source.strides, w.strides, out.strides):
-        packed = np.empty(one.weights, problem.dtype)
-        for pack, place in one.packs:
-            pack.run(w=w, to=packed.ctypes.data + place * packed.itemsize)
-        one.multiply.run(
-            epilogue.scale, x=source, w=packed, y=out.ctypes.data + one.offset, bias=bias,
-            accumulate=int(epilogue.accumulate),
-        )  # fmt: skip
+    first, second = (w, source) if problem.direction == "input_grad" else (source, w)
+    _accumulate(problem, first, second, out, epilogue)
 
 
 def _accumulate(
-    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+    problem: Problem, a: np.ndarray, b: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
-    """dw as outer products; the pieces of a long sum are added in order."""
-    job = weights.weight_job(problem, x.strides, dy.strides)
-    pieces = job.values["pieces"]
-    direct = pieces == 1 and epilogue == Epilogue() and out.flags.c_contiguous
-    result = out[None] if direct else np.empty((pieces, *out.shape), problem.dtype)
-    job.run(x=x, dy=dy, dw=result)
-    if not direct:
-        epilogue.store(out, in_order(result))
+    bias = epilogue.bias
+    bias = None if bias is None else np.ascontiguousarray(bias, problem.dtype)
+    bound = _bound(problem, a.strides, b.strides, out.strides)
+    bound.run(a, b, out, bias, epilogue.scale, epilogue.accumulate)
+
+
+def bind(problem: Problem, a: Strides, b: Strides, out: Strides) -> Bound | None:
+    """The jobs for arrays with these strides; None where numbers are converted or copied first."""
+    item = problem.dtype.itemsize
+    if problem.dtype.name not in ELEMENTS or any(s % item for s in (*a, *b, *out)):
+        return None
+    return _bound(problem, a, b, out)
+
+
+@lru_cache(maxsize=1024)
+def _bound(problem: Problem, a: Strides, b: Strides, out: Strides) -> Bound:
+    if problem.direction == "weight_grad":
+        return Summed(problem, weights.weight_job(problem, a, b), out)
+    if problem.direction == "input_grad":
+        steps, between = _steps(problem, (b, SECOND), (a, FIRST), out)
+        return Program(steps, between, np.zeros(problem.geometry.in_channels, problem.dtype))
+    steps, between = _steps(problem, (a, FIRST), (b, SECOND), out)
+    return Program(steps, between, np.zeros(problem.geometry.out_channels, problem.dtype))
+
+
+def _steps(
+    problem: Problem, source: tuple[Strides, Given], w: tuple[Strides, Given], out: Strides
+) -> tuple[list[Step], int]:
+    """The jobs of all products in order, and the bytes of packed weights between them."""
+    item, between = problem.dtype.itemsize, 0
+    steps: list[Step] = []
+    for one in products.products(problem, source[0], w[0], out):
+        for pack, place in one.packs:
+            steps.append((pack, {"w": w[1], "to": BETWEEN.further(place * item)}))
+        fields = {"x": source[1], "w": BETWEEN, "y": OUT.further(one.offset), "bias": BIAS}
+        steps.append((one.multiply, fields))
+        between = max(between, one.weights * item)
+    return steps, between
 
 
 @lru_cache(maxsize=4096)
@@ -144,4 +166,5 @@ ALGORITHM = Algorithm(
     scratch=scratch,
     seconds=seconds,
     error=plain_sum_bound,
+    bind=bind,
 )

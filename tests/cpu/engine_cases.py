@@ -18,7 +18,7 @@ from core.cases import Case
 
 import convgrad
 from convgrad.algorithm import DIRECTIONS, Epilogue, Problem
-from convgrad.cpu import implicit_gemm, job, winograd
+from convgrad.cpu import implicit_gemm, job, program
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.tiling import Tile
 from convgrad.geometry import conv_geometry
@@ -174,17 +174,22 @@ class Seen:
 @contextmanager
 def noting() -> Iterator[Seen]:
     """Notes every job that is run inside."""
-    seen, original = Seen(), job.Job.run
+    seen, alone, together = Seen(), job.Job.run, program.Program.run
 
     def noted(one: job.Job, *args, **arrays):
         seen.note(one)
-        return original(one, *args, **arrays)
+        return alone(one, *args, **arrays)
 
-    job.Job.run = noted
+    def all_noted(several: program.Program, *args, **kwargs):
+        for one in several.jobs:
+            seen.note(one)
+        return together(several, *args, **kwargs)
+
+    job.Job.run, program.Program.run = noted, all_noted
     try:
         yield seen
     finally:
-        job.Job.run = original
+        job.Job.run, program.Program.run = alone, together
 
 
 def levels() -> tuple[str, ...]:

@@ -109,8 +109,9 @@ def guarded_scratch(problem, at_end: bool, engine) -> Region:
     """What the engine says that a thread needs, whole cache lines of it."""
     size = -(-engine.thread_scratch(problem) // 64) * 64
     region = Region(size, at_end)
-    own = SimpleNamespace(address=region.bytes.ctypes.data)
-    threads._own_scratch = lambda: own
+    own = SimpleNamespace(address=region.bytes.ctypes.data, kept=0)
+    threads._current.own.scratch = own
+    threads.KEPT = -1  # what jobs leave one another comes from np.empty
     return region
 
 

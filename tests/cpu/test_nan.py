@@ -10,7 +10,7 @@ import convgrad as cg
 from convgrad.algorithm import DIRECTIONS
 from convgrad.cpu.jit import threads
 
-ALL = ["multiply", "outer", "pack_weights", "weave"]
+ALL = ["add_pieces", "multiply", "outer", "pack_weights", "weave"]
 
 
 @pytest.fixture(autouse=True)

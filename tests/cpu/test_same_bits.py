@@ -73,7 +73,7 @@ def test_the_layers_reach_every_kernel_of_the_maps(rng):
             maps(*operands(rng, layer, "float32"))
         assert kernels <= seen.names, layer
         every |= seen.names
-    assert every == {"pack_weights", "multiply", "weave", "outer"}
+    assert every == {"pack_weights", "multiply", "weave", "outer", "add_pieces"}
 
 
 @each_case

@@ -14,6 +14,8 @@ from functools import cache, wraps
 from threading import RLock
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
+
 from convgrad.cpu.jit import cache as cache_folder
 from convgrad.cpu.jit.language import BYTES, Lanes
 from convgrad.errors import SettingError
@@ -28,6 +30,10 @@ NEEDED = {
     "neon": (),
 }
 GENERIC_CPU = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "sse2": "x86-64", "neon": "generic"}
+# In CPython the address of an array's first element stands behind the head that every object has:
+# NumPy's C API promises it. Kernels read it there, since `array.ctypes.data` takes a microsecond.
+POINTER = ctypes.c_void_p
+ADDRESS = object.__basicsize__
 P = ParamSpec("P")
 R = TypeVar("R")
 _lock = RLock()
@@ -78,6 +84,12 @@ def unavailable() -> str | None:
         return f"llvmlite cannot be loaded ({error})"
     if not triple.startswith(("x86_64", "aarch64", "arm64")):
         return f"its kernels are for x86-64 and 64-bit Arm, not {triple.partition('-')[0]}"
+    probe = np.zeros((3, 5))[1:, 2:]
+    if (
+        sys.implementation.name != "cpython"
+        or POINTER.from_address(id(probe) + ADDRESS).value != probe.ctypes.data
+    ):
+        return "its kernels read an array's address where CPython and NumPy keep it"
     return None
 
 

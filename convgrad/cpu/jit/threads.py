@@ -5,6 +5,10 @@ next part. Parts do not depend on the number of threads, so neither do results. 
 job at a time: a caller that finds it busy does its parts alone, and so does one whose workers are
 late, for a worker that has not begun when the last part is taken is not waited for.
 
+A program is jobs one after the other, laid out in memory once (`STEP`, `FILL`) and then run by one
+call into generated code: `perform` copies each job's arguments to its stack, fills in what differs
+from call to call (`GIVEN`), and runs all parts. So callers on many threads share a program.
+
 Waiting rests on pthreads; where there are none (Windows), every job is done by its caller.
 """
 
@@ -12,11 +16,13 @@ import atexit
 import ctypes
 import operator
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from struct import Struct
 from threading import Lock, Thread, local
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -24,12 +30,28 @@ from convgrad.cpu.jit import compiler
 from convgrad.errors import SettingError
 
 SCRATCH = 4 << 20  # bytes that each thread works in
-SPINS = 400
+KEPT = 256 << 10  # bytes between the jobs of a program that a thread keeps from call to call
+SPINS = 400  # looks before a thread goes to sleep: some ten microseconds
 # Places in the pool's state, in words of 8 bytes; the mutex and each condition have 128 bytes.
 WORDS = {
     "GENERATION": 0, "OPEN": 1, "ACTIVE": 2, "NEXT": 3, "PARTS": 4, "FUNCTION": 5,
-    "ARGUMENTS": 6, "STOP": 7, "BUSY": 8, "MUTEX": 16, "WORK": 32, "DONE": 48,
+    "ARGUMENTS": 6, "STOP": 7, "BUSY": 8, "LOCK": 9, "UNLOCK": 10, "WAIT": 11, "WAKE": 12,
+    "SCRATCH": 13, "MUTEX": 16, "WORK": 32, "DONE": 48,
 }  # fmt: skip
+# The words of a step of a program; one whose function is 0 ends it. Template: the arguments, padded
+# to whole eights; fills: COUNT times (word of the arguments, number in GIVEN, bytes to add).
+STEP = {
+    "FUNCTION_OF_STEP": 0, "PARTS_OF_STEP": 1, "THREADED": 2, "TEMPLATE": 3, "LENGTH": 4,
+    "FILLS": 5, "COUNT": 6,
+}  # fmt: skip
+ROOM = 96  # words of arguments that a kernel may have
+# The words that a call gives to a program. An array is given as the place where its address stands.
+GIVEN = {
+    "FIRST": 0, "SECOND": 1, "OUT": 2, "BIAS": 3, "BETWEEN": 4, "ACCUMULATE": 5, "SCALE": 6,
+    "OWN": 7, "POOL": 8,
+}  # fmt: skip
+ARRAYS = 4  # the first four of them are arrays
+_pack_given = Struct("=6Qd2Q").pack
 
 POOL_IR = """
 define internal void @take(ptr %state, ptr %scratch) {
@@ -72,8 +94,16 @@ end:
   ret void
 }
 
-define void @worker(ptr %state, ptr %scratch, ptr %lock, ptr %unlock, ptr %wait, ptr %wake) {
+define void @worker(ptr %state, ptr %scratch) {
 entry:
+  %at.lock = getelementptr i64, ptr %state, i64 LOCK
+  %at.unlock = getelementptr i64, ptr %state, i64 UNLOCK
+  %at.wait = getelementptr i64, ptr %state, i64 WAIT
+  %at.wake = getelementptr i64, ptr %state, i64 WAKE
+  %lock = load ptr, ptr %at.lock
+  %unlock = load ptr, ptr %at.unlock
+  %wait = load ptr, ptr %at.wait
+  %wake = load ptr, ptr %at.wake
   %at.generation = getelementptr i64, ptr %state, i64 GENERATION
   %at.open = getelementptr i64, ptr %state, i64 OPEN
   %at.active = getelementptr i64, ptr %state, i64 ACTIVE
@@ -127,9 +157,107 @@ end:
   ret void
 }
 
+; the jobs of a program in order
+define void @perform(ptr %program, ptr %given) {
+entry:
+  %arguments = alloca [ROOM x i64], align 64
+  %values = alloca [VALUES x i64]
+  br label %resolve
+resolve:
+  %index = phi i64 [ 0, %entry ], [ %index.next, %resolved ]
+  %at.given = getelementptr i64, ptr %given, i64 %index
+  %plain = load i64, ptr %at.given
+  %is.array = icmp slt i64 %index, ARRAYS
+  br i1 %is.array, label %array, label %resolved
+array:
+  %place = inttoptr i64 %plain to ptr
+  %address = load i64, ptr %place
+  br label %resolved
+resolved:
+  %value = phi i64 [ %plain, %resolve ], [ %address, %array ]
+  %at.value = getelementptr i64, ptr %values, i64 %index
+  store i64 %value, ptr %at.value
+  %index.next = add i64 %index, 1
+  %unresolved = icmp slt i64 %index.next, VALUES
+  br i1 %unresolved, label %resolve, label %begin
+begin:
+  %at.scratch = getelementptr i64, ptr %given, i64 OWN
+  %at.pool = getelementptr i64, ptr %given, i64 POOL
+  %scratch = load ptr, ptr %at.scratch
+  %pool = load ptr, ptr %at.pool
+  %pooled = icmp ne ptr %pool, null
+  br label %next
+next:
+  %step = phi ptr [ %program, %begin ], [ %step.next, %done ]
+  %at.parts = getelementptr i64, ptr %step, i64 PARTS_OF_STEP
+  %at.threaded = getelementptr i64, ptr %step, i64 THREADED
+  %at.template = getelementptr i64, ptr %step, i64 TEMPLATE
+  %at.words = getelementptr i64, ptr %step, i64 LENGTH
+  %at.fills = getelementptr i64, ptr %step, i64 FILLS
+  %at.count = getelementptr i64, ptr %step, i64 COUNT
+  %function = load ptr, ptr %step
+  %last = icmp eq ptr %function, null
+  br i1 %last, label %end, label %prepare
+prepare:
+  %parts = load i64, ptr %at.parts
+  %threaded = load i64, ptr %at.threaded
+  %template = load ptr, ptr %at.template
+  %words = load i64, ptr %at.words
+  %fills = load ptr, ptr %at.fills
+  %count = load i64, ptr %at.count
+  br label %copy
+copy:
+  %word = phi i64 [ 0, %prepare ], [ %word.next, %copy ]
+  %from = getelementptr i64, ptr %template, i64 %word
+  %to = getelementptr i64, ptr %arguments, i64 %word
+  %eight = load <8 x i64>, ptr %from, align 8
+  store <8 x i64> %eight, ptr %to, align 8
+  %word.next = add i64 %word, 8
+  %more.words = icmp slt i64 %word.next, %words
+  br i1 %more.words, label %copy, label %fill
+fill:
+  %entry.number = phi i64 [ 0, %copy ], [ %entry.next, %filling ]
+  %unfilled = icmp slt i64 %entry.number, %count
+  br i1 %unfilled, label %filling, label %run
+filling:
+  %three = mul i64 %entry.number, 3
+  %at.word = getelementptr i64, ptr %fills, i64 %three
+  %at.which = getelementptr i64, ptr %at.word, i64 1
+  %at.offset = getelementptr i64, ptr %at.word, i64 2
+  %field = load i64, ptr %at.word
+  %which = load i64, ptr %at.which
+  %offset = load i64, ptr %at.offset
+  %at.base = getelementptr i64, ptr %values, i64 %which
+  %base = load i64, ptr %at.base
+  %filled = add i64 %base, %offset
+  %at.field = getelementptr i64, ptr %arguments, i64 %field
+  store i64 %filled, ptr %at.field
+  %entry.next = add i64 %entry.number, 1
+  br label %fill
+run:
+  %wide = icmp sgt i64 %parts, 1
+  %apt = icmp ne i64 %threaded, 0
+  %both = and i1 %wide, %apt
+  %shared = and i1 %both, %pooled
+  br i1 %shared, label %share, label %alone
+share:
+  %given.away = call i64 @submit(ptr %pool, ptr %function, ptr %arguments, i64 %parts)
+  %was.done = icmp ne i64 %given.away, 0
+  br i1 %was.done, label %done, label %alone
+alone:
+  call void @serial(ptr %function, ptr %arguments, i64 %parts, ptr %scratch)
+  br label %done
+done:
+  %step.next = getelementptr i64, ptr %step, i64 STEP_WORDS
+  br label %next
+end:
+  ret void
+}
+
 define void @serial(ptr %function, ptr %arguments, i64 %parts, ptr %scratch) {
 entry:
-  br label %next
+  %some = icmp sgt i64 %parts, 0
+  br i1 %some, label %next, label %end
 next:
   %part = phi i64 [ 0, %entry ], [ %following, %next ]
   call void %function(ptr %arguments, i64 %part, ptr %scratch)
@@ -141,9 +269,18 @@ end:
 }
 
 ; 1 if the job was done, 0 if the pool has another one
-define i64 @submit(ptr %state, ptr %function, ptr %arguments, i64 %parts, ptr %scratch,
-                    ptr %lock, ptr %unlock, ptr %wait, ptr %wake) {
+define i64 @submit(ptr %state, ptr %function, ptr %arguments, i64 %parts) {
 entry:
+  %at.lock = getelementptr i64, ptr %state, i64 LOCK
+  %at.unlock = getelementptr i64, ptr %state, i64 UNLOCK
+  %at.wait = getelementptr i64, ptr %state, i64 WAIT
+  %at.wake = getelementptr i64, ptr %state, i64 WAKE
+  %at.scratch = getelementptr i64, ptr %state, i64 SCRATCH
+  %lock = load ptr, ptr %at.lock
+  %unlock = load ptr, ptr %at.unlock
+  %wait = load ptr, ptr %at.wait
+  %wake = load ptr, ptr %at.wake
+  %scratch = load ptr, ptr %at.scratch
   %at.generation = getelementptr i64, ptr %state, i64 GENERATION
   %at.open = getelementptr i64, ptr %state, i64 OPEN
   %at.active = getelementptr i64, ptr %state, i64 ACTIVE
@@ -196,8 +333,14 @@ leave:
   ret i64 1
 }
 
-define void @halt(ptr %state, ptr %lock, ptr %unlock, ptr %wake) {
+define void @halt(ptr %state) {
 entry:
+  %at.lock = getelementptr i64, ptr %state, i64 LOCK
+  %at.unlock = getelementptr i64, ptr %state, i64 UNLOCK
+  %at.wake = getelementptr i64, ptr %state, i64 WAKE
+  %lock = load ptr, ptr %at.lock
+  %unlock = load ptr, ptr %at.unlock
+  %wake = load ptr, ptr %at.wake
   %at.stop = getelementptr i64, ptr %state, i64 STOP
   %mutex = getelementptr i64, ptr %state, i64 MUTEX
   %work = getelementptr i64, ptr %state, i64 WORK
@@ -215,53 +358,72 @@ PAUSE = {
 POINTER = ctypes.c_void_p
 
 
+class Generated(NamedTuple):
+    """The functions of POOL_IR. Two ways into `perform`: with Python's lock let go, or held."""
+
+    worker: Callable[[int, int], None]
+    submit: Callable[[int, int, int, int], int]
+    halt: Callable[[int], None]
+    serial: Callable[[int, int, int, int], None]
+    perform: Callable[[int, bytes], None]
+    perform_at_once: Callable[[int, bytes], None]
+
+
 @cache
-def _generated() -> tuple[Callable[..., None], ...]:
-    """worker, submit, halt and serial."""
+def _generated() -> Generated:
     call, declaration = PAUSE["arm" if compiler.target().level == "neon" else "x86"]
-    text = (POOL_IR + declaration).replace("PAUSE", call).replace("SPINS", str(SPINS))
-    for name, place in WORDS.items():
-        text = text.replace(f"i64 {name}\n", f"i64 {place}\n")
-    names = ("worker", "submit", "halt", "serial")
-    worker, submit, halt, serial = compiler.functions(text, names)
-    return (
-        ctypes.CFUNCTYPE(None, *[POINTER] * 6)(worker),
-        ctypes.CFUNCTYPE(ctypes.c_int64, *[POINTER] * 3, ctypes.c_int64, *[POINTER] * 5)(submit),
-        ctypes.CFUNCTYPE(None, *[POINTER] * 4)(halt),
-        ctypes.CFUNCTYPE(None, POINTER, POINTER, ctypes.c_int64, POINTER)(serial),
+    text = (POOL_IR + declaration).replace("PAUSE", call)
+    numbers = {**WORDS, **GIVEN, **STEP, "SPINS": SPINS, "ROOM": ROOM, "ARRAYS": ARRAYS}
+    for name, number in (numbers | {"VALUES": len(GIVEN), "STEP_WORDS": len(STEP)}).items():
+        text = re.sub(rf"\b{name}\b", str(number), text)
+    worker, submit, halt, serial, perform = compiler.functions(
+        text, ("worker", "submit", "halt", "serial", "perform")
+    )
+    number = ctypes.c_int64
+    return Generated(
+        ctypes.CFUNCTYPE(None, POINTER, POINTER)(worker),
+        ctypes.CFUNCTYPE(number, POINTER, POINTER, POINTER, number)(submit),
+        ctypes.CFUNCTYPE(None, POINTER)(halt),
+        ctypes.CFUNCTYPE(None, POINTER, POINTER, number, POINTER)(serial),
+        ctypes.CFUNCTYPE(None, POINTER, POINTER)(perform),
+        ctypes.PYFUNCTYPE(None, POINTER, POINTER)(perform),
     )
 
 
 class Scratch:
-    """SCRATCH bytes that begin on a cache line; pages are taken when they are first written."""
+    """SCRATCH bytes that begin on a cache line, and KEPT bytes for what jobs leave one another.
+
+    Pages are taken when they are first written.
+    """
 
     def __init__(self) -> None:
-        self.array = np.zeros(SCRATCH + 64, np.uint8)
+        self.array = np.zeros(SCRATCH + KEPT + 64, np.uint8)
         self.address = -(-self.array.ctypes.data // 64) * 64
+        self.kept = self.address + SCRATCH
 
 
 class Pool:
-    """Threads that wait for jobs; `run` gives them one and works along.
+    """Threads that wait for jobs; a caller gives them one and works along.
 
     What must not be left half done, whatever a signal interrupts, is done in generated code.
     """
 
     def __init__(self, workers: int) -> None:
         self.posix = ctypes.CDLL(None)
-        self.waiting = [
-            ctypes.cast(getattr(self.posix, name), POINTER).value
-            for name in (
-                "pthread_mutex_lock", "pthread_mutex_unlock",
-                "pthread_cond_wait", "pthread_cond_broadcast",
-            )
-        ]  # fmt: skip
+        self.scratch = [Scratch() for _ in range(workers + 1)]
         self.state = np.zeros(64, np.int64)
+        self.address = self.state.ctypes.data
+        for name, function in (
+            ("LOCK", "pthread_mutex_lock"), ("UNLOCK", "pthread_mutex_unlock"),
+            ("WAIT", "pthread_cond_wait"), ("WAKE", "pthread_cond_broadcast"),
+        ):  # fmt: skip
+            found = ctypes.cast(getattr(self.posix, function), POINTER).value
+            self.state[WORDS[name]] = found or 0
+        self.state[WORDS["SCRATCH"]] = self.scratch[0].address
         self.posix.pthread_mutex_init(self._place("MUTEX"), None)
         self.posix.pthread_cond_init(self._place("WORK"), None)
         self.posix.pthread_cond_init(self._place("DONE"), None)
-        self.scratch = [Scratch() for _ in range(workers + 1)]
         self.caller = -1  # the processor that the last job was given from
-        self.worker, self.submit, self.halt, _ = _generated()
         self.threads = [
             Thread(target=self._work, args=(own,), daemon=True) for own in self.scratch[1:]
         ]
@@ -270,14 +432,10 @@ class Pool:
 
     def run(self, function: int, arguments: int, parts: int) -> bool:
         """Whether the job was done; if not, the pool has another one."""
-        self._make_way()
-        done = self.submit(
-            self.state.ctypes.data, function, arguments, parts, self.scratch[0].address,
-            *self.waiting,
-        )  # fmt: skip
-        return done == 1
+        self.make_way()
+        return _generated().submit(self.address, function, arguments, parts) == 1
 
-    def _make_way(self) -> None:
+    def make_way(self) -> None:
         """Keep the threads off the caller's processor, where Linux likes to wake them.
 
         They would wait there until the caller has done their work, while others lie idle.
@@ -296,17 +454,16 @@ class Pool:
 
     def stop(self) -> None:
         """Let the threads end when they have no job, and wait until they have."""
-        lock, unlock, _, wake = self.waiting
-        self.halt(self.state.ctypes.data, lock, unlock, wake)
+        _generated().halt(self.address)
         for thread in self.threads:
             thread.join()
 
     def _work(self, scratch: Scratch) -> None:
         """A thread's life; its frame keeps the memory that it works in, to the very end."""
-        self.worker(self.state.ctypes.data, scratch.address, *self.waiting)
+        _generated().worker(self.address, scratch.address)
 
     def _place(self, name: str) -> Any:
-        return POINTER(self.state.ctypes.data + 8 * WORDS[name])
+        return POINTER(self.address + 8 * WORDS[name])
 
 
 class _Current:
@@ -369,17 +526,43 @@ def _default_threads(asked: str) -> int:
 
 def run(function: int, arguments: int, parts: int, threaded: bool = True) -> None:
     """f(arguments, part, scratch) for every part, on the pool's threads and this one."""
-    if (
-        threaded and parts > 1 and os.name == "posix" and get_num_threads() > 1
-        and _pool().run(function, arguments, parts)
-    ):  # fmt: skip
-        return
-    if parts:
-        serial, scratch = _generated()[3], _own_scratch()
-        serial(function, arguments, parts, scratch.address)
+    pool = _pool() if threaded and parts > 1 else None
+    if pool is None or not pool.run(function, arguments, parts):
+        _generated().serial(function, arguments, parts, _own_scratch().address)
 
 
-def _pool() -> Pool:
+def perform(
+    program: int, threaded: bool, between: int, first: int, second: int, out: int, bias: int,
+    accumulate: bool, scale: float,
+) -> None:  # fmt: skip
+    """Run a program on arrays that are given by the places where their addresses stand.
+
+    between: bytes that its jobs leave one another. A program that is not threaded is a matter of
+    microseconds, and keeps Python's lock: getting it back can take a thousand times as long.
+    """
+    try:
+        own = _current.own.scratch
+    except AttributeError:
+        own = _own_scratch()
+    kept, pool = own.kept, None
+    if between > KEPT:
+        large = np.empty(between, np.uint8)
+        kept = large.ctypes.data
+    if threaded:
+        pool = _pool()
+        if pool is not None:
+            pool.make_way()
+    run_it = _generated().perform if threaded else _generated().perform_at_once
+    run_it(program, _pack_given(
+        first, second, out, bias, kept, accumulate, scale, own.address,
+        0 if pool is None else pool.address,
+    ))  # fmt: skip
+
+
+def _pool() -> Pool | None:
+    """The threads that work along, or None where the caller is alone."""
+    if os.name != "posix" or get_num_threads() == 1:
+        return None
     pool = _current.pool
     if pool is None:
         with _current.lock:
