@@ -13,7 +13,8 @@ It accumulates in `problem.wide` and hands each finished part of the result to `
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Protocol
+from threading import local
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -158,4 +159,40 @@ class Algorithm:
             "input_grad": self.input_grad,
             "weight_grad": self.weight_grad,
         }
-        maps[problem.direction](problem, a, b, out, epilogue)
+        before = now.task
+        now.task = Task(self, problem, (a.strides, b.strides, out.strides))
+        try:
+            maps[problem.direction](problem, a, b, out, epilogue)
+        finally:
+            now.task = before
+
+    def bound(self, problem: Problem, a: Strides, b: Strides, out: Strides) -> Bound | None:
+        """`bind`, where the algorithm has it; raises KernelFailed where a kernel is not usable."""
+        if self.bind is None or problem.geometry.macs == 0:
+            return None
+        before, now.task = now.task, Task(self, problem, (a, b, out))
+        try:
+            return self.bind(problem, a, b, out)
+        finally:
+            now.task = before
+
+
+class KernelFailed(Exception):
+    """A generated kernel that computes wrongly on this machine; its algorithm declines now."""
+
+
+class Task(NamedTuple):
+    """What an algorithm is asked to compute, for arrays with these strides."""
+
+    algorithm: Algorithm
+    problem: Problem
+    strides: tuple[Strides, Strides, Strides]
+
+
+class _Now(local):
+    """What this thread computes: a kernel that is compiled meanwhile is tested with its like."""
+
+    task: Task | None = None
+
+
+now = _Now()

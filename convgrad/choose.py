@@ -7,11 +7,12 @@ bits depend on NumPy's BLAS and its threads. The choice depends on the geometry,
 settings alone: never on threads, timing or what ran before.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from convgrad.algorithm import Algorithm, Problem
-from convgrad.cpu import implicit_gemm, overlap_save, stencil
+from convgrad.algorithm import Algorithm, KernelFailed, Problem, Strides
+from convgrad.cpu import implicit_gemm, overlap_save, stencil, trial
 from convgrad.cpu import winograd as tiled_winograd
 from convgrad.errors import AlgorithmError
 from convgrad.reference import direct, fft, im2col, rot180, winograd
@@ -79,6 +80,36 @@ def choose(problem: Problem, name: str = "auto", device: str = "cpu") -> Choice:
     return Choice(problem, named, "asked for by name", declined, accepted)
 
 
+def settle(problem: Problem, name: str = "auto") -> Choice:
+    """`choose`, with the kernels for operands in plain order made and tested where there are any.
+
+    An algorithm whose kernels compute wrongly on this machine declines then, in a sentence.
+    """
+    while True:
+        choice = choose(problem, name)
+        try:
+            choice.algorithm.bound(problem, *_plain_strides(problem))
+        except KernelFailed:
+            choose.cache_clear()
+        else:
+            return choice
+
+
+def _plain_strides(problem: Problem) -> Iterator[Strides]:
+    """Strides of operands and result as they mostly lie: in order, channels first or last."""
+    g, item = problem.geometry, problem.dtype.itemsize
+    shapes = {"x": g.x_shape, "w": g.w_shape, "y": g.y_shape}
+    orders = {"forward": "xwy", "input_grad": "wyx", "weight_grad": "xyw"}
+    for name in orders[problem.direction]:
+        first, channels, *axes = shapes[name]
+        last = g.layout == "channels_last"
+        strides = [item]
+        for n in reversed((first, *axes, channels) if last else shapes[name]):
+            strides.insert(0, strides[0] * max(1, n))
+        own = strides[1:]
+        yield (own[0], own[-1], *own[1:-1]) if last else tuple(own)
+
+
 def _rank(algorithm: Algorithm, problem: Problem) -> tuple[bool, float]:
     """Generated kernels first; then expected seconds, a quarter more where errors and NaN mix.
 
@@ -105,7 +136,7 @@ def check_name(call: str, name: str, device: str = "cpu") -> None:
 
 def refusal(algorithm: Algorithm, problem: Problem) -> str | None:
     """Why `algorithm` cannot take the problem (its own sentence, or its scratch), or None."""
-    sentence = algorithm.refuses(problem)
+    sentence = algorithm.refuses(problem) or trial.refusal(algorithm, problem)
     if sentence is None and problem.max_scratch is not None:
         least = algorithm.scratch(problem)
         if least > problem.max_scratch:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from convgrad.algorithm import Bound, Epilogue, Problem, Strides
-from convgrad.choose import Choice, choose
+from convgrad.algorithm import Bound, Epilogue, KernelFailed, Problem, Strides
+from convgrad.choose import Choice, choose, settle
 from convgrad.errors import AlgorithmError
 from convgrad.geometry import Geometry
 from convgrad.padding import pad, pad_adjoint
@@ -24,7 +24,8 @@ DEFAULT = Epilogue()
 class Map:
     """One map ready to run: its geometry, how the padding is filled, and the chosen algorithm.
 
-    `staging` counts the bytes of padded copies made outside the algorithm.
+    `staging` counts the bytes of padded copies made outside the algorithm. `asked`: the name that
+    the caller gave.
     """
 
     direction: str
@@ -33,6 +34,7 @@ class Map:
     per_sample: bool
     staging: int
     choice: Choice
+    asked: str = "auto"
 
     @property
     def scratch(self) -> int:
@@ -40,11 +42,9 @@ class Map:
 
     def bind(self, first: Strides, second: Strides, out: Strides) -> Bound | None:
         """The algorithm made ready for arrays with these strides, if nothing is laid around it."""
-        problem, bind = self.choice.problem, self.choice.algorithm.bind
+        problem = self.choice.problem
         alone = problem.geometry.pads == self.geometry.pads and not self.per_sample
-        if bind is None or not alone or problem.geometry.macs == 0:
-            return None
-        return bind(problem, first, second, out)
+        return self.choice.algorithm.bound(problem, first, second, out) if alone else None
 
 
 @lru_cache(maxsize=4096)
@@ -76,8 +76,8 @@ def prepare(
                 f"but max_scratch is {max_scratch:,}"
             )
         problem = replace(problem, max_scratch=max_scratch - staging)
-    choice = choose(problem, algorithm)
-    return Map(direction, geometry, padding_mode, per_sample, staging, choice)
+    choice = settle(problem, algorithm)
+    return Map(direction, geometry, padding_mode, per_sample, staging, choice, algorithm)
 
 
 def _padded_bytes(problem: Problem) -> int:
@@ -114,20 +114,32 @@ def _run(
     epilogue: Epilogue,
     padding_value: complex,
 ) -> None:
-    problem, algorithm = map_.choice.problem, map_.choice.algorithm
+    problem = map_.choice.problem
     pads = map_.geometry.pads
     if problem.geometry.macs == 0:
         epilogue.store(out, np.zeros(out.shape, problem.wide), bias_axis=1)
     elif problem.geometry.pads == pads:
-        algorithm.run(problem, first, second, out, epilogue)
+        _compute(map_, problem, first, second, out, epilogue)
     elif map_.direction == "input_grad":
         padded = np.empty(problem.geometry.x_shape, problem.wide)
         exact = replace(problem, dtype=problem.wide)
-        algorithm.run(exact, first, second, padded, DEFAULT)
+        _compute(map_, exact, first, second, padded, DEFAULT)
         epilogue.store(out, pad_adjoint(padded, pads, map_.padding_mode), bias_axis=1)
     else:
         padded = pad(first, pads, map_.padding_mode, padding_value)
-        algorithm.run(problem, padded, second, out, epilogue)
+        _compute(map_, problem, padded, second, out, epilogue)
+
+
+def _compute(
+    map_: Map, problem: Problem, a: np.ndarray, b: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """Run the chosen algorithm; the next best one where a kernel for these strides fails."""
+    try:
+        map_.choice.algorithm.run(problem, a, b, out, epilogue)
+    except KernelFailed:
+        choose.cache_clear()
+        prepare.cache_clear()
+        settle(problem, map_.asked).algorithm.run(problem, a, b, out, epilogue)
 
 
 def bias_grad(dy: np.ndarray, out: np.ndarray, epilogue: Epilogue, per_sample: bool) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
+from convgrad.cpu import trial
 from convgrad.cpu.jit import compiler, threads
 
 
@@ -24,13 +24,16 @@ class Generator:
     fields: tuple[str, ...]
     shapes: Callable[[str], Iterable[Hashable]]
 
+    def text(self, element: str, shape: Hashable) -> str:
+        """The kernel for this machine, as LLVM IR."""
+        return self.write(compiler.target().lanes(element), shape)
 
-@cache
+
 def kernel(generator: Generator, element: str, shape: Hashable) -> int:
-    """The address of a generated kernel, made when it is first needed."""
-    text = generator.write(compiler.target().lanes(element), shape)
-    (address,) = compiler.functions(text, (generator.name,))
-    return address
+    """The address of a generated kernel, made and tested when it is first needed."""
+    key = trial.Key(generator, element, shape)
+    address = trial.trusted.get(key)
+    return trial.obtain(key) if address is None else address
 
 
 @dataclass(frozen=True, eq=False)

@@ -123,14 +123,20 @@ def compile_text(text: str, where: Target) -> bytes:
 @_forks_wait
 def functions(text: str, names: tuple[str, ...]) -> tuple[int, ...]:
     """The addresses of a module's functions, compiled now or taken from the cache."""
+    name, code, kept = object_code(text)
+    if not kept:
+        cache_folder.write(name, code)
+    return load_all(code, names)
+
+
+@_forks_wait
+def object_code(text: str) -> tuple[str, bytes, bool]:
+    """A module's name in the cache, its object code, and whether that was found there."""
     where = target()
     version = ".".join(map(str, _llvm().llvm_version_info))
     name = cache_folder.key(text, repr(where), version, PYTHON)
     code = cache_folder.read(name)
-    if code is None:
-        code = compile_text(text, where)
-        cache_folder.write(name, code)
-    return load_all(code, names)
+    return (name, compile_text(text, where), False) if code is None else (name, code, True)
 
 
 @_forks_wait

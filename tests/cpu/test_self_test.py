@@ -1,0 +1,142 @@
+"""A kernel that computes wrongly is found before its first use, named, and not used."""
+
+import pytest
+from child_processes import LAYER, output
+
+from convgrad.cpu.jit import compiler
+
+pytestmark = pytest.mark.skipif(compiler.unavailable() is not None, reason="no kernels here")
+
+# Counts the self-tests; kernels of the generators named in BROKEN store zeros.
+TELLING = """
+import os, re, warnings
+from convgrad.cpu import job, trial
+
+told, tests, written = [], [], {}
+warnings.simplefilter("always")
+warnings.showwarning = lambda message, kind, *_: told.append((kind.__name__, str(message)))
+BROKEN = os.environ.get("BROKEN", "").split()
+write, is_right = job.Generator.text, trial._is_right
+
+def text(self, element, shape):
+    written[self.name] = True
+    whole = write(self, element, shape)
+    if self.name not in BROKEN:
+        return whole
+    whole = re.sub(r"store (float|double) %\\w+,", r"store \\1 0.0,", whole)
+    vector = r"(<\\d+ x (?:float|double)>) %\\w+,"
+    whole = re.sub("store " + vector, r"store \\1 zeroinitializer,", whole)
+    masked = r"(@llvm.masked.store[^(]*\\()" + vector
+    return re.sub(masked, r"\\1\\2 zeroinitializer,", whole)
+
+def counted(*args):
+    tests.append(args)
+    return is_right(*args)
+
+job.Generator.text, trial._is_right = text, counted
+"""
+BEFORE = LAYER + TELLING
+
+
+def kernels(tmp_path):
+    """The names of the kernels that the layer's three maps ask for."""
+    text = "maps(*layer()); print(*written)"
+    return output(text, BEFORE, CONVGRAD_CACHE_DIR=str(tmp_path / "names")).split()
+
+
+def test_each_kernel_that_computes_wrongly_is_named_and_not_used(tmp_path):
+    text = """
+    x, w = layer()
+    plans = [cg.plan(d, x.shape, w.shape) for d in ("forward", "input_grad", "weight_grad")]
+    print(right(x, w, "auto"), right(x, w, "auto"))
+    (kind, message), = told
+    print(kind, message)
+    declined = [cg.plan(p.direction, x.shape, w.shape).declined for p in plans]
+    print({d["implicit_gemm"] for d in declined})
+    print(right(*layer(seed=2), "auto"), len(told))
+    try:
+        cg.conv(x, w, algorithm="implicit_gemm")
+    except cg.AlgorithmError as error:
+        print(error)
+    """
+    for name in kernels(tmp_path):
+        folder = tmp_path / name
+        lines = output(text, BEFORE, CONVGRAD_CACHE_DIR=str(folder), BROKEN=name).splitlines()
+        assert lines[0] == "True True"
+        assert lines[1].startswith("RuntimeWarning convgrad: implicit_gemm is not used for float:")
+        assert f"its kernel {name} (float" in lines[1]
+        assert f"its kernel {name} (float" in lines[2]
+        assert lines[2].count("failed its self-test") == 1
+        assert lines[3] == "True 1"
+        assert "implicit_gemm declines this: its kernel" in lines[4]
+        # What failed was not kept: the process that has no fault makes it anew, and uses it.
+        text_after = "print(right(*layer()), len(tests) > 0, told)"
+        assert output(text_after, BEFORE, CONVGRAD_CACHE_DIR=str(folder)) == "True True []\n"
+
+
+def test_a_kernel_from_the_cache_has_passed(tmp_path):
+    text = "print(right(*layer()), len(tests) > 0, told)"
+    env = {"CONVGRAD_CACHE_DIR": str(tmp_path / "kernels")}
+    assert output(text, BEFORE, **env) == "True True []\n"
+    assert output(text, BEFORE, **env) == "True False []\n"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"x": (2, 4, 9, 8), "w": (6, 4, 3, 3), "layout": "channels_first"},
+        {"x": (2, 9, 8, 4), "w": (6, 3, 3, 4), "layout": "channels_last"},
+        {"x": (1, 8, 400), "w": (8, 1, 41), "groups": 8},
+        {"x": (2, 4, 5, 6, 7), "w": (6, 2, 3, 1, 2), "stride": (2, 1, 3), "groups": 2},
+        {"x": (3, 70, 40, 40), "w": (90, 70, 1, 1)},
+    ],
+    ids=str,
+)
+def test_every_kernel_in_use_was_tested(settings, tmp_path):
+    """Whole operands, every second cell of them, and turned around ones, in all dtypes."""
+    text = f"""
+    settings = {settings!r}
+    shape, w_shape = settings.pop("x"), settings.pop("w")
+    passed, asked = set(), set()
+    trust, kernel = trial._trust, trial.obtain
+    trial._trust = lambda key, fresh: (passed.add(key), trust(key, fresh))
+    def obtain(key):
+        asked.add(key)
+        return kernel(key)
+    trial.obtain = obtain
+    rng = np.random.default_rng(0)
+    for dtype in ("float32", "float64", "float16", "complex64"):
+        for index in (slice(None), slice(None, None, 2), slice(None, None, -1)):
+            double = [2 * n if index.step == 2 else n for n in (*shape, *w_shape)]
+            x, w = (
+                rng.integers(-1, 2, s).astype(dtype)[(index,) * len(s)]
+                for s in (double[:len(shape)], double[len(shape):])
+            )
+            named = settings | {{"algorithm": "implicit_gemm"}}
+            y = cg.conv(x, w, **named)
+            cg.backward(x, w, y, **named)
+    print(passed == asked, len(passed) > 3, told)
+    """
+    got = output(text, BEFORE, CONVGRAD_CACHE_DIR=str(tmp_path / "kernels"))
+    assert got == "True True []\n"
+
+
+def test_a_failure_in_the_middle_of_a_call_is_no_wrong_number(tmp_path):
+    """A kernel for strides that no plan knows of may be made by the call itself."""
+    text = """
+    from convgrad.algorithm import KernelFailed
+    x, w = layer()
+    want = cg.conv(x, w, algorithm="direct")
+    plan = cg.plan("forward", x.shape, w.shape)
+    algorithm = plan.map.choice.algorithm
+    def fails(*_):
+        trial._failed[algorithm.name, "float"] = "its kernel fails"
+        raise KernelFailed("its kernel fails")
+    object.__setattr__(algorithm, "forward", fails)
+    out = np.ones_like(want)
+    plan(x, w, out=out, scale=2.0, accumulate=True)
+    after = cg.plan("forward", x.shape, w.shape)
+    print((out == 2 * want + 1).all(), algorithm.name, after.declined[algorithm.name])
+    """
+    got = output(text, BEFORE, CONVGRAD_CACHE_DIR=str(tmp_path / "kernels"))
+    assert got == "True implicit_gemm its kernel fails\n"
