@@ -116,7 +116,7 @@ def _examine(task: Task, key: Key, fresh: Fresh) -> None:
             made, asked = _test.fresh, _test.asked
             _test.fresh, _test.asked, now.task = None, set(), task
         if not right:
-            _reject(algorithm, key)
+            _reject(algorithm, key, sorted({key, *(asked & made.keys())}, key=str))
         for other in asked & made.keys():
             _trust(other, made[other])
         if key in asked:
@@ -130,9 +130,10 @@ def _trust(key: Key, fresh: Fresh) -> None:
     cache.write(fresh.name, fresh.code)
 
 
-def _reject(algorithm: Algorithm, key: Key) -> None:
-    shape = "" if key.shape is None else f", {key.shape}"
-    why = f"its kernel {key.generator.name} ({key.element}{shape}) failed its self-test here"
+def _reject(algorithm: Algorithm, key: Key, suspects: list[Key]) -> None:
+    names = ", ".join(f"{k.generator.name} ({k.element}, {k.shape})" for k in suspects)
+    which = f"its kernel {names}" if len(suspects) == 1 else f"one of its kernels {names}"
+    why = f"{which} failed the self-test on this machine"
     _failed[algorithm.name, key.element] = why
     warnings.warn(
         f"convgrad: {algorithm.name} is not used for {key.element}: {why}",
