@@ -11,7 +11,7 @@ FIELDS = (
 )  # fmt: skip
 
 
-def add_pieces(lanes: Lanes, _: None) -> str:
+def add_pieces(lanes: Lanes, _shape: None) -> str:
     """dw[i] = scale·Σ_p x[p][i] (+ dw[i]), p in order; each x[p] (n0, n1, n2, n3, run) contiguous.
 
     A part is one chunk of the innermost axis.
@@ -28,9 +28,7 @@ def add_pieces(lanes: Lanes, _: None) -> str:
     ):  # fmt: skip
         row = ((i0 * a["n1"] + i1) * a["n2"] + i2) * a["n3"] + i3
         source = a["x"].at(row * a["run"] + first)
-        to = a["dw"].at(
-            i0 * a["s0"] + i1 * a["s1"] + i2 * a["s2"] + i3 * a["s3"] + first * a["s4"]
-        )
+        to = a["dw"].at(i0 * a["s0"] + i1 * a["s1"] + i2 * a["s2"] + i3 * a["s3"] + first * a["s4"])
         with k.loop(whole, step=lanes.count) as (i, _):
             with k.loop(a["pieces"], start=1, carry=[source.vector(i)]) as (p, total):
                 total.values = [total.values[0] + source.vector(p * a["pitch"] + i)]
