@@ -7,7 +7,7 @@ bits depend on NumPy's BLAS and its threads. The choice depends on the geometry,
 settings alone: never on threads, timing or what ran before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -80,10 +80,11 @@ def choose(problem: Problem, name: str = "auto", device: str = "cpu") -> Choice:
     return Choice(problem, named, "asked for by name", declined, accepted)
 
 
-def settle(problem: Problem, name: str = "auto") -> Choice:
+def settle(problem: Problem, name: str, forget: Callable[[], None]) -> Choice:
     """`choose`, with the kernels for operands in plain order made and tested where there are any.
 
-    An algorithm whose kernels compute wrongly on this machine declines then, in a sentence.
+    An algorithm whose kernels compute wrongly on this machine declines then, in a sentence;
+    `forget`: drops what was chosen before that.
     """
     while True:
         choice = choose(problem, name)
@@ -91,6 +92,7 @@ def settle(problem: Problem, name: str = "auto") -> Choice:
             choice.algorithm.bound(problem, *_plain_strides(problem))
         except KernelFailed:
             choose.cache_clear()
+            forget()
         else:
             return choice
 

@@ -76,7 +76,7 @@ def prepare(
                 f"but max_scratch is {max_scratch:,}"
             )
         problem = replace(problem, max_scratch=max_scratch - staging)
-    choice = settle(problem, algorithm)
+    choice = settle(problem, algorithm, prepare.cache_clear)
     return Map(direction, geometry, padding_mode, per_sample, staging, choice, algorithm)
 
 
@@ -139,7 +139,7 @@ def _compute(
     except KernelFailed:
         choose.cache_clear()
         prepare.cache_clear()
-        settle(problem, map_.asked).algorithm.run(problem, a, b, out, epilogue)
+        settle(problem, map_.asked, prepare.cache_clear).algorithm.run(problem, a, b, out, epilogue)
 
 
 def bias_grad(dy: np.ndarray, out: np.ndarray, epilogue: Epilogue, per_sample: bool) -> None:
