@@ -22,18 +22,21 @@ def in_float32(
 ) -> None:  # fmt: skip
     """The map on float32 copies of its operands, made and used a few samples at a time.
 
-    a, b: x or dy and w; or x and dy.
+    a, b: the operands in the order x, w, dy.
     """
     wide = replace(problem, dtype=np.dtype(np.float32))
     if problem.direction == "weight_grad":
         _weight_grad(kernel, wide, a, b, out, epilogue)
         return
-    w = widened(b)
+    backwards = problem.direction == "input_grad"
+    data, w = (b, widened(a)) if backwards else (a, widened(b))
     bias = None if epilogue.bias is None else epilogue.bias.astype(np.float32)
     for part in sample_slices(problem):
         some = _of_samples(wide, part)
         result = widened(out[part]) if epilogue.accumulate else _like(out[part])
-        kernel(some, widened(a[part]), w, result, replace(epilogue, bias=bias))
+        source = widened(data[part])
+        operands = (w, source) if backwards else (source, w)
+        kernel(some, *operands, result, replace(epilogue, bias=bias))
         narrowed(result, out[part])
 
 

@@ -27,8 +27,7 @@ from convgrad.cpu.correlation import forward_axes
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
 from convgrad.cpu.program import BETWEEN, BIAS, FIRST, OUT, SECOND, Given, Program, Step
-from convgrad.cpu.real_sums import by_real_sums, real_problem
-from convgrad.cpu.tiling import ELEMENTS
+from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
 
 
 def refuses(problem: Problem) -> str | None:
@@ -55,46 +54,27 @@ def _warn(message: str) -> None:
 def forward(
     problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
-    """One correlation over x, rows of a tile being output channels."""
-    by_real_sums(_correlate, problem, x, w, out, epilogue)
+    """One product over x, rows of a tile being output channels."""
+    by_real_sums(_bound, problem, x, w, out, epilogue)
 
 
 def input_grad(
     problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
-    """A correlation over dy for each residue of the stride, rows being input channels."""
-    by_real_sums(_correlate, problem, dy, w, out, epilogue)
+    """A product over dy for each residue of the stride, rows being input channels."""
+    by_real_sums(_bound, problem, w, dy, out, epilogue)
 
 
 def weight_grad(
     problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Outer products over cells, summed in tiles; splits of a long sum are added in order."""
-    by_real_sums(_accumulate, problem, x, dy, out, epilogue)
+    by_real_sums(_bound, problem, x, dy, out, epilogue)
 
 
-def _correlate(
-    problem: Problem, source: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    first, second = (w, source) if problem.direction == "input_grad" else (source, w)
-    _accumulate(problem, first, second, out, epilogue)
-
-
-def _accumulate(
-    problem: Problem, a: np.ndarray, b: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    bias = epilogue.bias
-    bias = None if bias is None else np.ascontiguousarray(bias, problem.dtype)
-    bound = _bound(problem, a.strides, b.strides, out.strides)
-    bound.run(a, b, out, bias, epilogue.scale, epilogue.accumulate)
-
-
-def bind(problem: Problem, a: Strides, b: Strides, out: Strides) -> Bound | None:
+def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
     """The jobs for arrays with these strides; None where numbers are converted or copied first."""
-    item = problem.dtype.itemsize
-    if problem.dtype.name not in ELEMENTS or any(s % item for s in (*a, *b, *out)):
-        return None
-    return _bound(problem, a, b, out)
+    return bind_real(_bound, problem, first, second, out)
 
 
 @lru_cache(maxsize=1024)

@@ -1,42 +1,70 @@
-"""What every generated kernel shares: half types, complex numbers, and sums in pieces."""
+"""What the engine's algorithms share: how a map is run on arrays of any dtype and alignment.
 
+The kernels are for float32 and float64 in whole strides. Half types are widened (`halves`), complex
+numbers taken apart, and odd strides copied, here and nowhere else.
+"""
+
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
-from convgrad.algorithm import Epilogue, MapFunction, Problem
+from convgrad.algorithm import Bound, Epilogue, Problem, Strides
 from convgrad.cpu.halves import in_float32
+from convgrad.cpu.tiling import ELEMENTS
+
+BoundOf = Callable[[Problem, Strides, Strides, Strides], Bound]
+
+
+def bind_real(
+    bound_of: BoundOf, problem: Problem, first: Strides, second: Strides, out: Strides
+) -> Bound | None:
+    """The jobs for arrays with these strides; None where numbers are converted or copied first."""
+    item = problem.dtype.itemsize
+    if problem.dtype.name not in ELEMENTS or any(s % item for s in (*first, *second, *out)):
+        return None
+    return bound_of(problem, first, second, out)
 
 
 def by_real_sums(
-    kernel: MapFunction, problem: Problem, a: np.ndarray, b: np.ndarray, out: np.ndarray,
+    bound_of: BoundOf, problem: Problem, first: np.ndarray, second: np.ndarray, out: np.ndarray,
     epilogue: Epilogue,
 ) -> None:  # fmt: skip
-    """The kernels are for float32 and float64: half types are widened, complex numbers taken apart.
+    """Run a map on its operands, in the order x, w, dy.
 
-    Re = Re·Re − Im·Im, Im = Re·Im + Im·Re: four real maps on views of the parts.
+    Complex: Re = Re·Re − Im·Im, Im = Re·Im + Im·Re, four real maps on views of the parts.
     """
-    real = real_problem(problem)
-    a, b = (_aligned(array) for array in (a, b))
+    run, real = partial(_run, bound_of), real_problem(problem)
+    first, second = (_aligned(array) for array in (first, second))
     if problem.dtype.kind == "c":
         bias, scale = epilogue.bias, epilogue.scale
         (a_re, a_im), (b_re, b_im), (re, im) = (
-            (np.real(array), np.imag(array)) for array in (a, b, out)
+            (np.real(array), np.imag(array)) for array in (first, second, out)
         )
-        first = Epilogue(scale, epilogue.accumulate, None if bias is None else np.real(bias))
-        kernel(real, a_re, b_re, re, first)
-        kernel(real, a_im, b_im, re, Epilogue(-scale, True))
-        kernel(real, a_re, b_im, im, replace(first, bias=None if bias is None else np.imag(bias)))
-        kernel(real, a_im, b_re, im, Epilogue(scale, True))
+        plain = Epilogue(scale, epilogue.accumulate, None if bias is None else np.real(bias))
+        run(real, a_re, b_re, re, plain)
+        run(real, a_im, b_im, re, Epilogue(-scale, True))
+        run(real, a_re, b_im, im, replace(plain, bias=None if bias is None else np.imag(bias)))
+        run(real, a_im, b_re, im, Epilogue(scale, True))
     elif real.dtype != problem.dtype:
-        in_float32(kernel, problem, a, b, out, epilogue)
+        in_float32(run, problem, first, second, out, epilogue)
     elif any(stride % out.itemsize for stride in out.strides):
         aligned = out.copy()
-        kernel(problem, a, b, aligned, epilogue)
+        run(problem, first, second, aligned, epilogue)
         out[...] = aligned
     else:
-        kernel(problem, a, b, out, epilogue)
+        run(problem, first, second, out, epilogue)
+
+
+def _run(
+    bound_of: BoundOf, problem: Problem, first: np.ndarray, second: np.ndarray, out: np.ndarray,
+    epilogue: Epilogue,
+) -> None:  # fmt: skip
+    bias = epilogue.bias
+    bias = None if bias is None else np.ascontiguousarray(bias, problem.dtype)
+    bound = bound_of(problem, first.strides, second.strides, out.strides)
+    bound.run(first, second, out, bias, epilogue.scale, epilogue.accumulate)
 
 
 def _aligned(array: np.ndarray) -> np.ndarray:
@@ -49,11 +77,3 @@ def real_problem(problem: Problem) -> Problem:
     """The same problem in the dtype that the kernels compute in."""
     names = {"complex64": "float32", "complex128": "float64"}
     return replace(problem, dtype=np.dtype(names.get(problem.dtype.name, problem.wide.name)))
-
-
-def in_order(pieces: np.ndarray) -> np.ndarray:
-    """The pieces' sum, one after the other."""
-    total = pieces[0]
-    for piece in pieces[1:]:
-        total += piece
-    return total

@@ -15,13 +15,17 @@ Error: (n+1)·u·Σ|a||b|, in an order that depends on the geometry alone.
 Source: Zhang, Franchetti & Low 2018 (no im2col); Zhang, Lo & Lu 2020 (depthwise tiles).
 """
 
+from functools import lru_cache
 from math import prod
 
 import numpy as np
 
-from convgrad.algorithm import Algorithm, Epilogue, Problem, plain_sum_bound
+from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, plain_sum_bound
+from convgrad.cpu import halves
 from convgrad.cpu.jit import compiler, threads
-from convgrad.cpu.real_sums import by_real_sums, in_order, real_problem
+from convgrad.cpu.pieces import Summed
+from convgrad.cpu.program import BETWEEN, BIAS, FIRST, OUT, SECOND, Program, Step
+from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
 from convgrad.cpu.stencil_jobs import (
     channels,
     thread_bytes,
@@ -44,7 +48,6 @@ def refuses(problem: Problem) -> str | None:
         return "there is nothing to multiply"
     if max(g.group_in, g.group_out) > 64 or min(g.group_in, g.group_out) > FEW:
         return f"its kernels are for groups of few channels, not {g.group_in} and {g.group_out}"
-    real = real_problem(problem)
     if thread_scratch(problem) > threads.SCRATCH:
         return f"one row of its input takes more than the {threads.SCRATCH:,} bytes of a thread"
     return None
@@ -54,52 +57,41 @@ def forward(
     problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """A stencil over x."""
-    by_real_sums(_apply, problem, x, w, out, epilogue)
+    by_real_sums(_bound, problem, x, w, out, epilogue)
 
 
 def input_grad(
     problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Stencils over dy, one for each residue of the stride, interleaved."""
-    by_real_sums(_apply, problem, w, dy, out, epilogue)
+    by_real_sums(_bound, problem, w, dy, out, epilogue)
 
 
 def weight_grad(
     problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Sums along the cells; pieces of a long sum are added in order."""
-    by_real_sums(_accumulate, problem, x, dy, out, epilogue)
+    by_real_sums(_bound, problem, x, dy, out, epilogue)
 
 
-def _apply(
-    problem: Problem, a: np.ndarray, b: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    source, w = (a, b) if problem.direction == "forward" else (b, a)
-    bias = epilogue.bias
-    rows = out.shape[1]
-    bias = (
-        np.zeros(rows, problem.dtype) if bias is None else np.ascontiguousarray(bias, problem.dtype)
-    )
-    one = work(problem, source.strides, w.strides, out.strides)
-    packed = np.empty(one.weights, problem.dtype)
-    if one.weights:
-        one.pack.run(w=w, to=packed)
-    one.stencil.run(
-        epilogue.scale, x=source, w=packed, y=out, bias=bias,
-        accumulate=int(epilogue.accumulate),
-    )  # fmt: skip
+def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
+    """The jobs for arrays with these strides; None where numbers are converted or copied first."""
+    return bind_real(_bound, problem, first, second, out)
 
 
-def _accumulate(
-    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    job = weight_work(problem, x.strides, dy.strides)
-    pieces = job.values["pieces"]
-    direct = pieces == 1 and epilogue == Epilogue() and out.flags.c_contiguous
-    result = out[None] if direct else np.empty((pieces, *out.shape), problem.dtype)
-    job.run(x=x, dy=dy, dw=result)
-    if not direct:
-        epilogue.store(out, in_order(result))
+@lru_cache(maxsize=1024)
+def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
+    if problem.direction == "weight_grad":
+        return Summed(problem, weight_work(problem, first, second), out)
+    (source, x), (weights, w) = (first, FIRST), (second, SECOND)
+    rows = problem.geometry.out_channels
+    if problem.direction == "input_grad":
+        (source, x), (weights, w) = (second, SECOND), (first, FIRST)
+        rows = problem.geometry.in_channels
+    one = work(problem, source, weights, out)
+    steps: list[Step] = [(one.pack, {"w": w, "to": BETWEEN})] if one.weights else []
+    steps.append((one.stencil, {"x": x, "w": BETWEEN, "y": OUT, "bias": BIAS}))
+    return Program(steps, one.weights * problem.dtype.itemsize, np.zeros(rows, problem.dtype))
 
 
 def thread_scratch(problem: Problem) -> int:
@@ -114,9 +106,7 @@ def scratch(problem: Problem) -> int:
     weights = 2 * prod(g.w_shape) * item
     if problem.direction == "weight_grad":
         weights *= 17
-    widened = 0
-    if problem.wide != problem.dtype:
-        widened = 2 * item * (prod(g.x_shape) + prod(g.y_shape) + prod(g.w_shape))
+    widened = halves.scratch(problem)
     return thread_scratch(problem) * threads.get_num_threads() + weights + widened
 
 
@@ -142,4 +132,5 @@ ALGORITHM = Algorithm(
     scratch=scratch,
     seconds=seconds,
     error=plain_sum_bound,
+    bind=bind,
 )

@@ -22,6 +22,7 @@ Source: Winograd 1980, Arithmetic Complexity of Computations; Lavin & Gray 2016,
 for Convolutional Neural Networks; Barabasz, Anderson, Soodhalter & Gregg 2020 (points).
 """
 
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -29,13 +30,18 @@ import numpy as np
 from convgrad.algorithm import (
     UNIT_ROUNDOFF,
     Algorithm,
+    Bound,
     Epilogue,
     ErrorBound,
     Problem,
+    Strides,
 )
+from convgrad.cpu import halves
 from convgrad.cpu.filtering import F43
 from convgrad.cpu.jit import compiler, threads
-from convgrad.cpu.real_sums import by_real_sums, in_order, real_problem
+from convgrad.cpu.pieces import Summed
+from convgrad.cpu.program import BETWEEN, BIAS, FIRST, OUT, SECOND, Program, Step
+from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
 from convgrad.cpu.winograd_jobs import blocks, jobs
 from convgrad.cpu.winograd_shares import outer_job, shares
 
@@ -67,52 +73,45 @@ def forward(
     problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Tiles of x, lanes being output channels."""
-    by_real_sums(_correlate, problem, x, w, out, epilogue)
+    by_real_sums(_bound, problem, x, w, out, epilogue)
 
 
 def input_grad(
     problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Tiles of dy, lanes being input channels; the kernel is turned around."""
-    by_real_sums(_correlate, problem, dy, w, out, epilogue)
+    by_real_sums(_bound, problem, w, dy, out, epilogue)
 
 
 def weight_grad(
     problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Outer products of tiles of dy and x; pieces of a long sum are added in order."""
-    by_real_sums(_accumulate, problem, x, dy, out, epilogue)
+    by_real_sums(_bound, problem, x, dy, out, epilogue)
 
 
-def _correlate(
-    problem: Problem, source: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    bias = epilogue.bias
-    bias = (
-        np.zeros(out.shape[1], out.dtype) if bias is None else np.ascontiguousarray(bias, out.dtype)
-    )
-    two = jobs(problem, source.strides, w.strides, out.strides)
-    transformed = np.empty(two.numbers, out.dtype)
-    if two.few:
-        two.transform.run(x=source, to=transformed)
-        operands = {"x": transformed, "w": w}
-    else:
-        two.transform.run(w=w, to=transformed)
-        operands = {"x": source, "w": transformed}
-    accumulate = int(epilogue.accumulate)
-    two.multiply.run(epilogue.scale, **operands, y=out, bias=bias, accumulate=accumulate)
+def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
+    """The jobs for arrays with these strides; None where numbers are converted or copied first."""
+    return bind_real(_bound, problem, first, second, out)
 
 
-def _accumulate(
-    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    job = outer_job(problem, x.strides, dy.strides)
-    pieces = job.values["pieces"]
-    direct = pieces == 1 and epilogue == Epilogue() and out.flags.c_contiguous
-    result = out[None] if direct else np.empty((pieces, *out.shape), problem.dtype)
-    job.run(x=x, dy=dy, dw=result)
-    if not direct:
-        epilogue.store(out, in_order(result))
+@lru_cache(maxsize=1024)
+def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
+    if problem.direction == "weight_grad":
+        return Summed(problem, outer_job(problem, first, second), out)
+    (source, x), (weights, w) = (first, FIRST), (second, SECOND)
+    rows = problem.geometry.out_channels
+    if problem.direction == "input_grad":
+        (source, x), (weights, w) = (second, SECOND), (first, FIRST)
+        rows = problem.geometry.in_channels
+    two = jobs(problem, source, weights, out)
+    beforehand, (x, w) = ((x, (BETWEEN, w)) if two.few else (w, (x, BETWEEN)))
+    steps: list[Step] = [
+        (two.transform, {"x" if two.few else "w": beforehand, "to": BETWEEN}),
+        (two.multiply, {"x": x, "w": w, "y": OUT, "bias": BIAS}),
+    ]
+    between = two.numbers * problem.dtype.itemsize
+    return Program(steps, between, np.zeros(rows, problem.dtype))
 
 
 def thread_scratch(problem: Problem) -> int:
@@ -130,9 +129,7 @@ def scratch(problem: Problem) -> int:
         shared = prod(g.w_shape) * item * (shares(real).pieces + 2)
     else:
         shared = blocks(real).beforehand * item
-    widened = 0
-    if problem.wide != problem.dtype:
-        widened = 2 * item * (prod(g.x_shape) + prod(g.y_shape) + prod(g.w_shape))
+    widened = halves.scratch(problem)
     return thread_scratch(problem) * threads.get_num_threads() + shared + widened
 
 
@@ -175,5 +172,5 @@ def error(problem: Problem) -> ErrorBound:
 
 ALGORITHM = Algorithm(
     "tiled_winograd", "minimal filtering of 3×3 kernels, in tiles", refuses,
-    forward, input_grad, weight_grad, scratch, seconds, error,
+    forward, input_grad, weight_grad, scratch, seconds, error, bind,
 )  # fmt: skip
