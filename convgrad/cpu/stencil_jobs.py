@@ -302,7 +302,7 @@ def work(problem: Problem, source: Strides, w: Strides, out: Strides) -> Work:
         "ez": deep.every, "eh": high.every, "ew": wide.every,
         "stageh": stage_h, "stagez": stage_z, "part": part, "GB": together(problem),
         "most": _staged(problem), "copy": _copy_size(problem, area),
-        "stage": wide.every * _staged(problem) * part,
+        "stage": wide.every * _staged(problem) * part if wide.every > 1 else 0,
         "yn": yn, "yo": yo, "yz": yz, "yh": yh, "yw": yw,
         "OZ": deep.total, "OH": high.total, "OW": wide.total,
     }  # fmt: skip
@@ -608,10 +608,11 @@ def thread_bytes(problem: Problem) -> int:
 
 
 def _source(problem: Problem, strides: tuple[int, ...]) -> dict[str, int]:
-    values = dict(zip(("xn", "xc", "xz", "xh", "xw"), strides, strict=True))
+    values: dict[str, int] = dict(zip(("xn", "xc", "xz", "xh", "xw"), strides, strict=True))
     for line, size, axis in zip(lines(problem), "DHW", "zhw", strict=True):
         values |= {
-            size: line.source, f"p{axis}": line.pad, f"s{axis}": line.stride, f"f{axis}": line.phases
+            size: line.source, f"p{axis}": line.pad, f"s{axis}": line.stride,
+            f"f{axis}": line.phases,
         }  # fmt: skip
     return values
 

@@ -8,8 +8,8 @@ from convgrad.cpu.kernels.rows import GATHER, PAIRS, RUNS
 
 STRIPS = 3  # different lengths of strips in a kernel, at most
 RESIDUE = 3 + STRIPS  # words that describe a residue: see `stencil_jobs`
-# Lengths of strips (taps below each other that share a row's load) that kernels are made with: those
-# of kernels of 1, 2, 3, 5 and 7 taps, of stride 1 and 2. All others are cut into the last.
+# Lengths of strips (taps below each other that share a row's load) that kernels are made with:
+# those of 1, 2, 3, 5 and 7 taps, of stride 1 and 2. All others are cut into the last.
 LENGTHS = ((1,), (2,), (3,), (5,), (7,), (2, 1), (3, 2), (4, 3), (3, 2, 1))
 TILES = ((1, 1), (1, 4), (1, 8), (4, 1), (7, 1))  # rows and registers of a depthwise tile
 
@@ -73,7 +73,7 @@ class Sums:
 # channels → registers of cells: AVX multiplies by a number in memory, the others need registers
 SLOTS = {
     16: {1: 8, 2: 6, 3: 4, 4: 3, 6: 2},
-    32: {1: 12, 2: 10, 3: 8, 4: 6, 6: 4, 8: 3},
+    32: {1: 12, 2: 10, 3: 7, 4: 6, 6: 4, 8: 3},
 }
 # taps of a strip → columns of it in a weight gradient's tile: the numbers to choose from
 SUMS = {

@@ -126,11 +126,12 @@ def _finish(
     k: Kernel, a: dict[str, Value], shape: Stencil, finish: Finish, stage: Value, lines: Value,
     m0: Value, span: tuple[Value, Value], block: Block,
 ) -> None:  # fmt: skip
-    """The channels m0 + i, i in the span, out of the stage: residues of the columns interleaved, rows stored."""
+    """The channels m0 + i, i in the span, out of the stage: columns interleaved, rows stored."""
     start, channels = span
     if shape.every != 1:
         size = a["part"] * a["most"]
-        interleave(k, shape.every, a["part"] * channels, stage, size, lines, a["ew"])
+        with k.when(a["ew"] > 1):
+            interleave(k, shape.every, a["part"] * channels, stage, size, lines, a["ew"])
     pitch = a["nv"] * a["ew"] * k.lanes.count
     plane = a["stagez"] * a["ew"]
     # Where channels follow each other in memory, the rows of the next are written later.
@@ -147,7 +148,7 @@ def _finish(
 
 
 def strip_tile(lanes: Lanes, tile: Strips) -> Kernel:
-    """One plane of some channels: to[c, r, q] = Σ_entries Σ_t w[c,entry,t]·source[c, r + t, q + taps[entry]].
+    """to[c,r,q] = Σ_entries Σ_t w[c,entry,t]·source[c, r + t, q + taps[entry]]: planes of channels.
 
     A tile is `rows` rows by `vectors` registers; an entry is a strip of up to T taps, one below the
     other, which share what is loaded of a row of the source. The entries of each T follow each

@@ -110,7 +110,8 @@ def sum_tile(lanes: Lanes, shape: Sums, strip: int, columns: int, name: str) -> 
     k = Kernel(
         name,
         ["copy: ptr", "gradient: ptr", "sums: ptr", "taps: ptr", "slots: ptr",
-         "groups: i64", "group: i64", "outputs: i64", "each: i64", "pitch: i64", "row: i64", "part: i64", "rest: i64", *[f"number{i}: i64" for i in range(4)]],
+         "groups: i64", "group: i64", "outputs: i64", "each: i64", "pitch: i64", "row: i64",
+         "part: i64", "rest: i64", *[f"number{i}: i64" for i in range(4)]],
         lanes,
     )  # fmt: skip
     copy, gradient, sums, taps, slots, groups, group, outputs, each = k.parameters[:9]
