@@ -112,7 +112,7 @@ def _register(
         return
     for phase in range(2):
         to.at(a["cells"] * phase).store(
-            k.shuffle(*parts, [2 * lane + phase for lane in range(lanes)]), q
+            k.shuffle(parts[0], parts[1], [2 * lane + phase for lane in range(lanes)]), q
         )
 
 
