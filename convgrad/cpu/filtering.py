@@ -55,7 +55,10 @@ def filtering(step: int, taps: int, pairs: Sequence[Fraction]) -> Filtering:
     """F(step, taps) at the points 0, ±p for p in pairs, and infinity."""
     points = [Fraction(0), *(s * p for p in pairs for s in (1, -1))]
     others = [[q for q in points if q != p] for p in points]
-    scales = [1 / prod([p - q for q in rest]) for p, rest in zip(points, others, strict=True)]
+    scales = [
+        1 / prod([p - q for q in rest], start=Fraction(1))
+        for p, rest in zip(points, others, strict=True)
+    ]
     divisor = lcm(*(_odd(scale.denominator) for scale in scales))
     size = len(points) + 1
     a = [[p**j for j in range(step)] for p in points] + [

@@ -129,8 +129,7 @@ def scratch(problem: Problem) -> int:
         shared = prod(g.w_shape) * item * (shares(real).pieces + 2)
     else:
         shared = blocks(real).beforehand * item
-    widened = halves.scratch(problem)
-    return thread_scratch(problem) * threads.get_num_threads() + shared + widened
+    return thread_scratch(problem) * threads.get_num_threads() + shared + halves.scratch(problem)
 
 
 def seconds(problem: Problem) -> float:

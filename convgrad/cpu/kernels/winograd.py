@@ -65,7 +65,7 @@ def transform_panel(
 
 
 def transform_source(lanes: Lanes, tile: WinogradTile) -> str:
-    """to[point][tile][(k, c)] = (Bᵀ x B)[point]; a part is a block of tiles, a share of channels."""
+    """to[point][tile][(k, c)] = (Bᵀ x B)[point]; a part: a block of tiles, a share of channels."""
     k, a = start("transform_source", lanes, SOURCE_FIELDS)
     form = tile.filtering
     group, block, share = split(k.parameters[1], a["blocks"], a["shares"])
@@ -151,9 +151,10 @@ def image(a: dict[str, Value], at: Value, channels: Value) -> Image:
 
 
 def result(a: dict[str, Value], k: Kernel, group: Value) -> Image:
+    zero = k.constant("i64", 0)
     return Image(
         a["y"].at(group * a["yg"]), a["M"], a["yn"], a["yo"], (a["yz"], a["yh"], a["yw"]),
-        (a["OZ"], a["OH"], a["OW"]), (k.constant("i64", 0),) * 3,
+        (a["OZ"], a["OH"], a["OW"]), (zero, zero, zero),
     )  # fmt: skip
 
 

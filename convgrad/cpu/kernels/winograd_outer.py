@@ -45,7 +45,7 @@ def winograd_outer(lanes: Lanes, tile: WinogradTile) -> str:
     one, zero = k.constant("i64", 1), k.constant("i64", 0)
     dy = Image(
         a["dy"].at(group * a["yg"] + o0 * a["yo"]), outputs, a["yn"], a["yo"],
-        (a["yz"], a["yh"], a["yw"]), (a["OZ"], a["OH"], a["OW"]), (zero,) * 3,
+        (a["yz"], a["yh"], a["yw"]), (a["OZ"], a["OH"], a["OW"]), (zero, zero, zero),
     )  # fmt: skip
     with k.loop(plane * points, step=count) as (i, _):
         sums.store(k.zero(), i)
