@@ -105,7 +105,7 @@ def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> B
         (source, x), (weights, w) = (second, SECOND), (first, FIRST)
         rows = problem.geometry.in_channels
     two = jobs(problem, source, weights, out)
-    beforehand, (x, w) = ((x, (BETWEEN, w)) if two.few else (w, (x, BETWEEN)))
+    beforehand, (x, w) = (x, (BETWEEN, w)) if two.few else (w, (x, BETWEEN))
     steps: list[Step] = [
         (two.transform, {"x" if two.few else "w": beforehand, "to": BETWEEN}),
         (two.multiply, {"x": x, "w": w, "y": OUT, "bias": BIAS}),
