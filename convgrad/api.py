@@ -17,9 +17,10 @@ Settings that all functions share:
     layout                  "channels_first"; "channels_last": x (N, *in, C), w (O, *kernel, C/G);
                             NCHW, NHWC and the like are aliases. x without N gives y without N
     flip                    True for convolution with the kernel turned by 180°, as in MATLAB
-    algorithm               "auto", or direct, im2col, rot180, fft, winograd
-    precision               "strict": plain sums only; "standard": FFT and F(2,3) Winograd too,
-                            which spread a NaN over an image or a tile; "fast": F(4,3) too
+    algorithm               "auto", or implicit_gemm, tiled_winograd, stencil, overlap_save
+                            (generated kernels), direct, im2col, rot180, fft, winograd (NumPy)
+    precision               "strict": plain sums only; "standard": FFT and Winograd too, which
+                            spread a NaN over an image or a tile; "fast": all that err ≤ 1e-5
     max_scratch             the most bytes an algorithm may take beside operands and result
     out                     an array to write into; it is returned
 
