@@ -25,6 +25,7 @@ Strides = tuple[int, ...]
 DEPTH = 512  # products in a row of a tile before its sums are put down
 PANELS = 192 << 10  # bytes of packed cells that a thread keeps beside a panel of weights
 MOST_PANELS = 64
+BESIDE = 16  # panels of weights that are packed together where they share cache lines
 BALANCE = 16  # a product is cut into at least this many blocks of cells where it can be
 
 
@@ -226,9 +227,11 @@ def _pack(problem: Problem, role: Roles, axes: Axes, cut: Cut, group: int) -> Jo
         wg=role.weight_group, cb=cut.block, order=int(cut.by_tap),
     )  # fmt: skip
     extra, tables = _form(values, places, not cut.by_tap or len(places) == 1)
+    beside = BESIDE if extra["form"] in (BY_ROW, BY_TAP) else 1
+    extra = extra | {"beside": beside}
     return Job(
         PACK_WEIGHTS, ELEMENTS[problem.dtype.name], cut.tile, values | extra,
-        g.groups * cut.rows.count, g.macs > SMALL, (table, *tables),
+        g.groups * -(-cut.rows.count // beside), g.macs > SMALL, (table, *tables),
     )  # fmt: skip
 
 
