@@ -138,7 +138,7 @@ def seconds(problem: Problem) -> float:
 
 ALGORITHM = Algorithm(
     name="implicit_gemm",
-    summary="generated kernels: a padded block of input, read at each tap's offset",
+    summary="generated kernels: panels of weights times panels of cells",
     refuses=refuses,
     forward=forward,
     input_grad=input_grad,

@@ -23,6 +23,7 @@ from convgrad.reference import im2col
 POSITIONS = 6  # results along each axis of a small problem
 CHANNELS = 32  # channels of a small problem
 MACS = 20_000_000  # multiply-adds of a problem that is not the last resort
+LAST = 100_000_000  # multiply-adds of the last resort, the caller's own problem
 ELEMENTS = {"float64": "double", "complex128": "double"}  # every other dtype: float
 
 
@@ -121,7 +122,8 @@ def _examine(task: Task, key: Key, fresh: Fresh) -> None:
             _trust(other, made[other])
         if key in asked:
             return
-    _trust(key, fresh)
+    trusted[key] = fresh.address  # no problem that is small enough uses it: not kept on disk
+    _untested.pop(key, None)
 
 
 def _trust(key: Key, fresh: Fresh) -> None:
@@ -161,7 +163,8 @@ def _problems(task: Task) -> Iterator[tuple[Problem, Strides]]:
             one = replace(problem, geometry=geometry)
             if geometry.macs <= MACS and task.algorithm.refuses(one) is None:
                 yield one, strides
-    yield problem, task.strides
+    if problem.geometry.macs <= LAST:
+        yield problem, task.strides
 
 
 def _with_channels(g: Geometry, groups: int, inputs: int, outputs: int) -> Geometry:

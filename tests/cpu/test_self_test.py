@@ -35,7 +35,15 @@ def counted(*args):
 
 job.Generator.text, trial._is_right = text, counted
 """
-BEFORE = LAYER + TELLING
+# A layer that no other algorithm of the engine is chosen for.
+MANY_CHANNELS = """
+def layer(dtype="float32", batch=2, seed=1):
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-3, 4, (batch, 70, 4, 5, 5)).astype(dtype)
+    w = rng.integers(-3, 4, (70, 70, 2, 2, 2)).astype(dtype)
+    return x, w
+"""
+BEFORE = LAYER + MANY_CHANNELS + TELLING
 
 
 def kernels(tmp_path):
