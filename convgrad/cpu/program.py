@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from convgrad.cpu.jit.compiler import ADDRESS
-from convgrad.cpu.jit.threads import GIVEN, ROOM, STEP, perform
+from convgrad.cpu.jit.pool_code import GIVEN, ROOM, STEP
+from convgrad.cpu.jit.threads import perform
 from convgrad.cpu.job import Job, kernel
 
 

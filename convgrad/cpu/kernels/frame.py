@@ -1,13 +1,10 @@
 """What every kernel begins with: its arguments read from memory, and its part taken apart.
 
 Arguments are 64-bit words in the order of a kernel's field list: addresses, sizes, and strides
-counted in elements. SOURCE describes the array that is copied, BLOCKS the blocks of results.
+counted in elements. Usual names:
 
     xn xc xz xh xw    strides of sample, channel, plane, row, column;  xg of a group
     D H W             planes, rows, columns;  pz ph pw pads in front;  sz sh sw strides of the map
-    fz fh fw          phases of the copy, one for each residue of the stride that a tap meets
-    NB BZ BR          samples, planes and rows of results in a block;  nn nz nr blocks of each
-    Dq Hq Wq          planes, rows and columns of the copy of one sample;  cells of one phase
     OZ OH OW          planes, rows and columns of the result;  yn yo yz yh yw its strides
 """
 
@@ -17,11 +14,6 @@ POINTERS = (
     "x", "w", "y", "dy", "dw", "to", "taps", "starts", "where", "bias", "u", "v", "spectra",
     "column_passes", "row_passes", "line_factors", "picks", "residues", "slots",
 )  # fmt: skip
-SOURCE = (
-    "x", "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "sz", "sh", "sw",
-    "fz", "fh", "fw",
-)  # fmt: skip
-BLOCKS = ("cells", "N", "NB", "BZ", "BR", "Dq", "Hq", "Wq", "OZ", "OH", "OW", "nn", "nz", "nr")
 
 
 def start(
