@@ -20,7 +20,10 @@ def test_a_plan_prints_what_was_chosen_and_why():
         "  settings   stride 2, padding 1 (zeros), dilation 1, groups 1, precision standard, "
         "layout channels_first",
     ]
-    assert "algorithm  implicit_gemm: generated kernels: panels of weights times panels of cells" in text
+    assert (
+        "algorithm  implicit_gemm: generated kernels: panels of weights times panels of cells"
+        in text
+    )
     assert "because    expected to be the fastest of the generated kernels that accept" in text
     assert "declines   winograd: the stride must be 1, not (2, 2)" in text
     assert f"flops      {2 * 8 * 16 * 16 * 16 * 27:,}" in text
