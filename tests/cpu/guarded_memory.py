@@ -33,7 +33,7 @@ from hypothesis import HealthCheck, given, settings
 
 import convgrad as cg
 from convgrad.algorithm import DIRECTIONS, Epilogue
-from convgrad.cpu import implicit_gemm, stencil, winograd
+from convgrad.cpu import implicit_gemm, stencil, trial, winograd
 from convgrad.cpu.jit import threads
 
 PATTERN = 0xFF  # NaN in every float dtype
@@ -153,6 +153,8 @@ def check(case, dtype, direction: str, styles, at_end: bool, full: bool, engine)
 
 def run_all(engine, log: Path, count: int) -> None:
     cg.set_num_threads(1)
+    # A self-test would run a problem of its own in the scratch that is guarded for another.
+    trial._examine = lambda _, key, fresh: trial.trusted.setdefault(key, fresh.address)
     file, ran = os.open(log, os.O_WRONLY | os.O_CREAT), 0
 
     def every_way(case) -> None:

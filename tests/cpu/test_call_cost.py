@@ -46,7 +46,7 @@ def test_a_plan_takes_microseconds(dtype, given):
         ("forward", (x, w), dy), ("input_grad", (w, dy), x), ("weight_grad", (x, dy), w),
     ):  # fmt: skip
         plan = cg.plan(direction, x.shape, w.shape, padding=1, dtype=dtype)
-        assert plan.algorithm == "implicit_gemm"
+        assert plan.algorithm in ("implicit_gemm", "stencil")
         out = np.empty_like(result) if given else None
         took = seconds(lambda plan=plan, a=operands, out=out: plan(*a, out=out))
         assert took < SLOW * PLAN, f"{direction}: {1e6 * took:.2f} µs"
