@@ -26,7 +26,7 @@ from convgrad.cpu import halves, products, weights
 from convgrad.cpu.correlation import forward_axes
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
-from convgrad.cpu.program import BETWEEN, BIAS, FIRST, OUT, SECOND, Given, Program, Step
+from convgrad.cpu.program import BETWEEN, BIAS, OUT, Given, Program, Step, sides
 from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
 
 
@@ -78,14 +78,12 @@ def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bou
 
 
 @lru_cache(maxsize=1024)
-def _bound(problem: Problem, a: Strides, b: Strides, out: Strides) -> Bound:
+def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
     if problem.direction == "weight_grad":
-        return Summed(problem, weights.weight_job(problem, a, b), out)
-    if problem.direction == "input_grad":
-        steps, between = _steps(problem, (b, SECOND), (a, FIRST), out)
-        return Program(steps, between, np.zeros(problem.geometry.in_channels, problem.dtype))
-    steps, between = _steps(problem, (a, FIRST), (b, SECOND), out)
-    return Program(steps, between, np.zeros(problem.geometry.out_channels, problem.dtype))
+        return Summed(problem, weights.weight_job(problem, first, second), out)
+    source, w, no_bias = sides(problem, first, second)
+    steps, between = _steps(problem, source, w, out)
+    return Program(steps, between, no_bias)
 
 
 def _steps(

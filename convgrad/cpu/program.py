@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from convgrad.algorithm import Problem, Strides
 from convgrad.cpu.jit.compiler import ADDRESS
 from convgrad.cpu.jit.pool_code import GIVEN, ROOM, STEP
 from convgrad.cpu.jit.threads import perform
@@ -26,6 +27,17 @@ BETWEEN = Given("BETWEEN")
 Step = tuple[Job, dict[str, Given]]  # a job, and the fields that a call gives it
 # Fields that are filled in wherever a kernel has them.
 ALWAYS = {"accumulate": Given("ACCUMULATE"), "scale": Given("SCALE")}
+
+
+def sides(
+    problem: Problem, first: Strides, second: Strides
+) -> tuple[tuple[Strides, Given], tuple[Strides, Given], np.ndarray]:
+    """What a forward map or an input gradient reads: its source (x or dy) and w, each with its
+    strides; and zeros for a bias that is not given."""
+    g = problem.geometry
+    if problem.direction == "input_grad":
+        return (second, SECOND), (first, FIRST), np.zeros(g.in_channels, problem.dtype)
+    return (first, FIRST), (second, SECOND), np.zeros(g.out_channels, problem.dtype)
 
 
 class Program:

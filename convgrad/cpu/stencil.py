@@ -24,7 +24,7 @@ from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, pla
 from convgrad.cpu import halves
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
-from convgrad.cpu.program import BETWEEN, BIAS, FIRST, OUT, SECOND, Program, Step
+from convgrad.cpu.program import BETWEEN, BIAS, OUT, Program, Step, sides
 from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
 from convgrad.cpu.stencil_jobs import (
     channels,
@@ -83,15 +83,11 @@ def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bou
 def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
     if problem.direction == "weight_grad":
         return Summed(problem, weight_work(problem, first, second), out)
-    (source, x), (weights, w) = (first, FIRST), (second, SECOND)
-    rows = problem.geometry.out_channels
-    if problem.direction == "input_grad":
-        (source, x), (weights, w) = (second, SECOND), (first, FIRST)
-        rows = problem.geometry.in_channels
+    (source, x), (weights, w), no_bias = sides(problem, first, second)
     one = work(problem, source, weights, out)
     steps: list[Step] = [(one.pack, {"w": w, "to": BETWEEN})] if one.weights else []
     steps.append((one.stencil, {"x": x, "w": BETWEEN, "y": OUT, "bias": BIAS}))
-    return Program(steps, one.weights * problem.dtype.itemsize, np.zeros(rows, problem.dtype))
+    return Program(steps, one.weights * problem.dtype.itemsize, no_bias)
 
 
 def thread_scratch(problem: Problem) -> int:

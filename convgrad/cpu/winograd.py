@@ -40,7 +40,7 @@ from convgrad.cpu import halves
 from convgrad.cpu.filtering import F43
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
-from convgrad.cpu.program import BETWEEN, BIAS, FIRST, OUT, SECOND, Program, Step
+from convgrad.cpu.program import BETWEEN, BIAS, OUT, Program, Step, sides
 from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
 from convgrad.cpu.winograd_jobs import blocks, jobs
 from convgrad.cpu.winograd_shares import outer_job, shares
@@ -99,11 +99,7 @@ def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bou
 def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
     if problem.direction == "weight_grad":
         return Summed(problem, outer_job(problem, first, second), out)
-    (source, x), (weights, w) = (first, FIRST), (second, SECOND)
-    rows = problem.geometry.out_channels
-    if problem.direction == "input_grad":
-        (source, x), (weights, w) = (second, SECOND), (first, FIRST)
-        rows = problem.geometry.in_channels
+    (source, x), (weights, w), no_bias = sides(problem, first, second)
     two = jobs(problem, source, weights, out)
     beforehand, (x, w) = (x, (BETWEEN, w)) if two.few else (w, (x, BETWEEN))
     steps: list[Step] = [
@@ -111,7 +107,7 @@ def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> B
         (two.multiply, {"x": x, "w": w, "y": OUT, "bias": BIAS}),
     ]
     between = two.numbers * problem.dtype.itemsize
-    return Program(steps, between, np.zeros(rows, problem.dtype))
+    return Program(steps, between, no_bias)
 
 
 def thread_scratch(problem: Problem) -> int:
