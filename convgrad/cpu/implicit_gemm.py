@@ -89,16 +89,12 @@ def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> B
 def _steps(
     problem: Problem, source: tuple[Strides, Given], w: tuple[Strides, Given], out: Strides
 ) -> tuple[list[Step], int]:
-    """The jobs of all products in order, and the bytes of packed weights between them."""
-    item, between = problem.dtype.itemsize, 0
-    steps: list[Step] = []
-    for one in products.products(problem, source[0], w[0], out):
-        for pack, place in one.packs:
-            steps.append((pack, {"w": w[1], "to": BETWEEN.further(place * item)}))
-        fields = {"x": source[1], "w": BETWEEN, "y": OUT.further(one.offset), "bias": BIAS}
-        steps.append((one.multiply, fields))
-        between = max(between, one.weights * item)
-    return steps, between
+    """The jobs of the product, and the bytes of packed weights between them."""
+    one = products.product(problem, source[0], w[0], out)
+    pack = {"w": w[1], "to": BETWEEN}
+    multiply = {"x": source[1], "w": BETWEEN, "y": OUT, "bias": BIAS}
+    steps = [(one.pack, pack)] if one.weights else []
+    return [*steps, (one.multiply, multiply)], one.weights * problem.dtype.itemsize
 
 
 @lru_cache(maxsize=4096)
@@ -107,7 +103,7 @@ def thread_scratch(problem: Problem) -> int:
     real = real_problem(problem)
     if real.direction == "weight_grad":
         return weights.split(real, forward_axes(real.geometry)).scratch
-    return max(products.scratch(real, phases) for phases in products.phases_of(real))
+    return products.scratch(real, products.bands_of(real))
 
 
 def scratch(problem: Problem) -> int:

@@ -11,7 +11,8 @@ counted in elements. Usual names:
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 
 POINTERS = (
-    "x", "w", "y", "dy", "dw", "to", "taps", "starts", "where", "bias", "u", "v", "spectra",
+    "x", "w", "y", "dy", "dw", "to", "taps", "places", "starts", "lists", "bands", "where", "bias",
+    "u", "v", "spectra",
     "column_passes", "row_passes", "line_factors", "picks", "residues", "slots",
 )  # fmt: skip
 

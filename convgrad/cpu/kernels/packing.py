@@ -10,16 +10,19 @@ from convgrad.cpu.kernels.tile import heights
 from convgrad.cpu.tiling import Tile, tallest_tiles
 
 FIELDS = (
-    "w", "to", "taps", "where", "span", "R", "K", "so", "sr", "cb", "order", "form", "rows",
-    "beside", "tall", "low", "wg", "tog",
+    "w", "to", "taps", "where", "span", "R", "K", "so", "sr", "cb", "order", "form",
+    "rows", "beside", "tall", "low", "wg", "tog",
 )  # fmt: skip
 BY_ROW, BY_SUM, BY_TAP, SCATTERED = range(4)  # which of the weights' axes is contiguous
+TAP = 4  # words of a tap: its place in w, taps before its phase, taps of it, its number there
+HOME = 3
 
 
 def pack_weights(lanes: Lanes, tile: Tile) -> str:
-    """to[r block][panel][…][row] = w[row·so + r·sr + taps[τ]]; a part is some panels of a group.
+    """to[phase][r block][panel][…][row] = w[row·so + r·sr + place(t)]; a part is some panels.
 
-    … is [r][τ], or [τ][r] where order is 1; a block has cb of the R summed channels r.
+    … is [r][τ], or [τ][r] where order is 1; a block has cb of the R summed channels r. taps
+    says of each t where it lies in w, and which tap τ of which phase it is.
     """
     k, a = start("pack_weights", lanes, FIELDS)
     count = a["tall"] + a["low"]
@@ -29,69 +32,93 @@ def pack_weights(lanes: Lanes, tile: Tile) -> str:
     end = (begin + a["beside"]).minimum(count)
     for height in heights(tile):
         tall = height == tile.height
-        low, high = (begin, end.minimum(a["tall"])) if tall else (begin.maximum(a["tall"]), end)
-        panels = Panels(k, a, height, low, high, k.constant("i64", 0) if tall else a["tall"])
+        span = (begin, end.minimum(a["tall"]), k.constant("i64", 0))
+        if not tall:
+            span = (begin.maximum(a["tall"]), end, a["tall"])
         with k.loop(a["R"], step=a["cb"]) as (r0, _):
-            channels = a["cb"].minimum(a["R"] - r0)
-            panels.pack(w.at(r0 * a["sr"]), channels, to.at(r0 * a["rows"] * a["K"]))
+            Panels(k, a, height, span, to, r0).pack(w.at(r0 * a["sr"]))
     return k.text()
 
 
 class Panels:
-    """Panels of one height, low ≤ panel < high; a panel's first row is panel·height + extra."""
+    """Panels of one height, of the block of channels that begins with r0.
+
+    span: low, high, extra: panels low ≤ panel < high, whose first row is panel·height + extra.
+    """
 
     def __init__(
-        self, k: Kernel, a: dict[str, Value], height: int, low: Value, high: Value, extra: Value
-    ) -> None:
-        self.k, self.a, self.height = k, a, height
-        self.low, self.high, self.extra = low, high, extra
-        by_tap = a["order"].equals(1)
-        self.each_r = k.select(by_tap, k.constant("i64", 1), a["K"]) * height
-        self.by_tap = by_tap
+        self, k: Kernel, a: dict[str, Value], height: int, span: tuple[Value, Value, Value],
+        to: Value, r0: Value,
+    ) -> None:  # fmt: skip
+        self.k, self.a, self.height, self.to = k, a, height, to
+        self.low, self.high, self.extra = span
+        self.channels = a["cb"].minimum(a["R"] - r0)
+        self.before = r0 * a["rows"]
+        self.homes = k.parameters[2]
 
     @contextmanager
-    def each(self, w: Value, to: Value, channels: Value) -> Iterator[tuple[Value, Value]]:
-        """For each panel: its first row in w, and its place among the packed."""
+    def each(self) -> Iterator[Value]:
+        """For each panel: its first row."""
         with self.k.loop(self.high, start=self.low) as (panel, _):
-            row = panel * self.height + self.extra
-            yield w.at(row * self.a["so"]), to.at(row * channels * self.a["K"])
+            yield panel * self.height + self.extra
 
-    def pack(self, w: Value, channels: Value, to: Value) -> None:
+    def find_homes(self) -> None:
+        """Of each tap: where it goes in row 0's panel, numbers for each row before and each r."""
+        k, a, one = self.k, self.a, self.k.constant("i64", 1)
+        by_tap = a["order"].equals(1)
+        each_tap = k.select(by_tap, self.channels, one) * self.height
+        with k.loop(a["K"]) as (t, _):
+            first, taps, number = (a["taps"].load(t * TAP + i, "i64") for i in range(1, TAP))
+            start = first * a["rows"] * a["R"] + self.before * taps + number * each_tap
+            each_r = k.select(by_tap, one, taps) * self.height
+            for i, word in enumerate((start, self.channels * taps, each_r)):
+                self.homes.at(t * HOME, "i64").store(word, i)
+
+    def home(self, t: Value) -> tuple[Value, Value, Value]:
+        """What `find_homes` has found for a tap."""
+        start, each_row, each_r = (self.homes.load(t * HOME + i, "i64") for i in range(HOME))
+        return self.to.at(start), each_row, each_r
+
+    def pack(self, w: Value) -> None:
         """A block of channels, a register at a time along the axis that is contiguous.
 
         Where that axis is short, panels go by for each channel: they share its cache lines.
         """
-        k, a, lanes = self.k, self.a, self.k.lanes.count
-        each_tap = k.select(self.by_tap, channels, k.constant("i64", 1)) * self.height
-        with k.when(a["form"].equals(BY_ROW)), k.loop(channels) as (r, _), k.loop(a["K"]) as (t, _):
-            place = w.at(r * a["sr"] + a["taps"].load(t, "i64"))
-            with self.each(place, to.at(r * self.each_r + t * each_tap), channels) as (row, panel):
-                for i in range(0, self.height, lanes):
-                    few = min(lanes, self.height - i)
+        k, a, lanes, height = self.k, self.a, self.k.lanes.count, self.height
+        self.find_homes()
+        so, channels = a["so"], self.channels
+        with k.when(a["form"].equals(BY_ROW)), k.loop(a["K"]) as (t, _):
+            home, each_row, each_r = self.home(t)
+            source = w.at(a["taps"].load(t * TAP, "i64"))
+            with k.loop(channels) as (r, _), self.each() as row:
+                line, place = source.at(r * a["sr"] + row), home.at(row * each_row + r * each_r)
+                for i in range(0, height, lanes):
+                    few = min(lanes, height - i)
                     mask = k.lanes_below(k.constant("i64", few))
-                    panel.store(k.some(row.vector(i, mask), few), i)
+                    place.store(k.some(line.vector(i, mask), few), i)
         with k.when(a["form"].equals(BY_TAP)), k.loop(channels) as (r, _):
-            with self.each(w.at(r * a["sr"]), to.at(r * self.each_r), channels) as (row, panel):
-                with k.loop(a["span"], step=lanes) as (j, _):
-                    columns = _columns(k, row.at(j), a["so"], self.height, a["span"] - j)
-                    for i, column in enumerate(columns):
-                        tap = a["where"].load(j + i, "i64")
-                        with k.when(tap >= 0):
-                            _store_column(panel.at(tap * each_tap), column, self.height)
-        with k.when(a["form"].equals(BY_SUM)), self.each(w, to, channels) as (row, panel):
-            with k.loop(a["K"]) as (t, _), k.loop(channels, step=lanes) as (r, _):
-                line = row.at(a["taps"].load(t, "i64") + r)
-                columns = _columns(k, line, a["so"], self.height, channels - r)
+            source = w.at(r * a["sr"])
+            with self.each() as row, k.loop(a["span"], step=lanes) as (j, _):
+                columns = _columns(k, source.at(row * so + j), so, height, a["span"] - j)
+                for i, column in enumerate(columns):
+                    tap = a["where"].load(j + i, "i64")
+                    with k.when(tap >= 0):
+                        home, each_row, each_r = self.home(tap)
+                        _store_column(home.at(row * each_row + r * each_r), column, height)
+        with k.when(a["form"].equals(BY_SUM)), self.each() as row, k.loop(a["K"]) as (t, _):
+            home, each_row, each_r = self.home(t)
+            source, panel = w.at(row * so + a["taps"].load(t * TAP, "i64")), home.at(row * each_row)
+            with k.loop(channels, step=lanes) as (r, _):
+                columns = _columns(k, source.at(r), so, height, channels - r)
                 for i, column in enumerate(columns):
                     with k.when(channels - r > i):
-                        place = panel.at(t * each_tap + (r + i) * self.each_r)
-                        _store_column(place, column, self.height)
-        with k.when(a["form"].equals(SCATTERED)), self.each(w, to, channels) as (row, panel):
-            with k.loop(channels) as (r, _), k.loop(a["K"]) as (t, _):
-                column = row.at(r * a["sr"] + a["taps"].load(t, "i64"))
-                place = panel.at(r * self.each_r + t * each_tap)
-                for i in range(self.height):
-                    place.store(column.load(a["so"] * i), i)
+                        _store_column(panel.at((r + i) * each_r), column, height)
+        with k.when(a["form"].equals(SCATTERED)), self.each() as row, k.loop(a["K"]) as (t, _):
+            home, each_row, each_r = self.home(t)
+            source, panel = w.at(row * so + a["taps"].load(t * TAP, "i64")), home.at(row * each_row)
+            with k.loop(channels) as (r, _):
+                for i in range(height):
+                    panel.at(r * each_r).store(source.load(r * a["sr"] + so * i), i)
 
 
 def _columns(k: Kernel, source: Value, pitch: Value, height: int, left: Value) -> list[list[Value]]:
