@@ -182,10 +182,13 @@ class Value:
         kind = f"<{count} x {element}>"
         return self.kernel.emit(kind, f"load {kind}, ptr {place.text}, align {BYTES[element]}")
 
-    def prefetch(self, offset: "Operand" = 0) -> None:
-        """Ask for the cache line of an element that will be read soon; any address will do."""
+    def prefetch(self, offset: "Operand" = 0, write: bool = False) -> None:
+        """Ask for the cache line of an element that will be read, or written, soon.
+
+        Any address will do.
+        """
         kernel = self.kernel
-        flags = (kernel.constant("i32", n) for n in (0, 3, 1))  # to be read, kept, data
+        flags = (kernel.constant("i32", n) for n in (int(write), 3, 1))  # …, to be kept, data
         kernel.call("llvm.prefetch.p0", "void", self.at(offset), *flags)
 
     def store(self, value: "Value", offset: "Operand" = 0, mask: "Value | None" = None) -> None:

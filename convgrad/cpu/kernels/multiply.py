@@ -12,7 +12,7 @@ from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.frame import split, start
 from convgrad.cpu.kernels.panels import PIECE, list_pieces, pack_line, pack_panel
 from convgrad.cpu.kernels.runs import RECORD, TABLE, find_runs
-from convgrad.cpu.kernels.stores import finish_tile, weave_tiles
+from convgrad.cpu.kernels.stores import expect_rows, finish_tile, weave_tiles
 from convgrad.cpu.kernels.tile import each_panel, heights, product_step
 from convgrad.cpu.tiling import Tile, tallest_tiles
 
@@ -175,6 +175,8 @@ def _panel_times_panel(
     table, cells = room.tables.at(p * room.table), room.packed.at(p * (channels * a["U"] * width))
     lists = k.select(a["skips"].equals(1), room.lists.at(p * room.listed), a["lists"])
     into = (table, description, row, offset, adds, room.buffer)
+    if woven:
+        expect_rows(k, a, table, row, height, width=2 * width)
     with k.loop(a["phases"]) as (f, _):
         phase = band * a["phases"] + f
         tap = a["starts"].load(phase, "i64")
@@ -230,6 +232,7 @@ def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
          "band: ptr", "row: ptr", "bias: ptr", "adds: i64", "buffer: ptr"),
     )  # fmt: skip
     _, weights, cells, pieces, channels, table, band, row, bias, adds, buffer = k.parameters
+    expect_rows(k, a, table, row, height, width=tile.vectors * lanes.count)
     outer = _sums(k, weights, cells, pieces, channels, tile, height)
     scale = k.splat(a["scale"].to_element())
     sums = [k.fma(v, scale, k.splat(bias.load(i // tile.vectors))) for i, v in enumerate(outer)]

@@ -36,6 +36,17 @@ def finish_tile(
         _scatter(k, a, table, band, row, buffer, adds, height, width)
 
 
+def expect_rows(
+    k: Kernel, a: dict[str, Value], table: Value, row: Value, height: int, width: int
+) -> None:
+    """Ask for the cache lines that a tile will be written to, while its sums are computed."""
+    begin, line = row.at(table.load(TABLE + PLACE, "i64")), 64 // k.lanes.bytes
+    for i in range(height):
+        for j in range(0, width, line):
+            begin.prefetch(a["yo"] * i + j, write=True)
+        begin.prefetch(a["yo"] * i + width - 1, write=True)
+
+
 def _cells_of(
     k: Kernel, record: Value, band: Value, phases: Value | int = 1
 ) -> tuple[Value, Value]:
