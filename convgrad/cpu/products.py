@@ -17,7 +17,7 @@ from convgrad.algorithm import Problem
 from convgrad.cpu.correlation import Axes, forward_axes, input_grad_axes, line_axes, shifts_of
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.job import Job
-from convgrad.cpu.kernels.multiply import MULTIPLY, WEAVE, ZEROS
+from convgrad.cpu.kernels.multiply import LINE, MULTIPLY, WEAVE, ZEROS
 from convgrad.cpu.kernels.packing import (
     BY_ROW,
     BY_SUM,
@@ -36,7 +36,7 @@ DEPTH = 512  # products in a row of a tile before its sums are put down
 PANELS = 192 << 10  # bytes of packed cells that a thread keeps beside a panel of weights
 MOST_PANELS = 64
 BESIDE = 16  # panels of weights that are packed together where they share cache lines
-TURNS = 4  # blocks of cells in a part: while one is multiplied, the next is asked for
+TURNS = 16  # blocks of cells in a part: while one is multiplied, the next is asked for
 BALANCE = 16  # a product is cut into at least this many blocks of cells where it can be
 
 
@@ -295,7 +295,7 @@ def scratch(problem: Problem, bands: Bands) -> int:
     taps = taps_of(bands)
     cut, item = cut_of(problem, bands, taps), problem.dtype.itemsize
     count, places, phases = len(taps.slots), len(taps.places), len(bands[0])
-    words = TABLE + RECORD * cut.width
+    words = TABLE + RECORD * cut.width + 3 * LINE
     if cut.skips:
         words += places + PIECE * count + len(bands) * phases
     numbers = (

@@ -188,7 +188,9 @@ class Value:
         Any address will do.
         """
         kernel = self.kernel
-        flags = (kernel.constant("i32", n) for n in (int(write), 3, 1))  # …, to be kept, data
+        flags = (
+            kernel.constant("i32", n) for n in (int(write), 3 if write else 2, 1)
+        )  # …, to be kept, data
         kernel.call("llvm.prefetch.p0", "void", self.at(offset), *flags)
 
     def store(self, value: "Value", offset: "Operand" = 0, mask: "Value | None" = None) -> None:

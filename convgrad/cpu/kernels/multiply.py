@@ -24,6 +24,7 @@ FIELDS = (
     "xg", "wg", "yg", "bg", "accumulate", "scale",
 )  # fmt: skip
 ZEROS = 64  # elements of zeros that stand for a bias
+LINE = 8  # words of a cache line: panels begin with one, lest registers be read from two
 BAND = 4  # words of a band: where it begins in the result, its planes, rows and columns
 
 
@@ -62,13 +63,18 @@ def _room(k: Kernel, a: dict[str, Value], scratch: Value, lanes: Lanes, tile: Ti
     width, words = tile.vectors * lanes.count, 8 // lanes.bytes
     buffer = scratch.at(ZEROS)
     tables = buffer.at((a["phases"] + 1) * width * (-(-tile.height // lanes.count) * lanes.count))
-    table = (TABLE + RECORD * width) * words
-    alive = a["skips"] * a["U"] * words
-    listed = a["skips"] * (a["K"] * PIECE + a["B"] * a["phases"]) * words
+    table = -(-(TABLE + RECORD * width) // LINE) * LINE * words
+    alive = a["skips"] * _lines(a["U"]) * words
+    listed = a["skips"] * _lines(a["K"] * PIECE + a["B"] * a["phases"]) * words
     live = tables.at(a["nb"] * table)
     lists = live.at(a["nb"] * alive)
     packed = lists.at(a["nb"] * listed)
     return Room(scratch, buffer, tables, live, lists, packed, table, alive, listed)
+
+
+def _lines(words: Value) -> Value:
+    """So many words, or some more, that are whole cache lines."""
+    return (words + (LINE - 1)) // LINE * LINE
 
 
 def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
