@@ -22,11 +22,21 @@ from math import prod
 import numpy as np
 
 from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, plain_sum_bound
-from convgrad.cpu import halves, products, weights
+from convgrad.cpu import halves, points, products, weights
 from convgrad.cpu.correlation import forward_axes
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
-from convgrad.cpu.program import BETWEEN, BIAS, OUT, Given, Program, Step, sides
+from convgrad.cpu.program import (
+    BETWEEN,
+    BIAS,
+    FIRST,
+    OUT,
+    SECOND,
+    Given,
+    Program,
+    Step,
+    sides,
+)
 from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
 
 
@@ -79,6 +89,13 @@ def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bou
 
 @lru_cache(maxsize=1024)
 def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
+    product = points.matrices(problem, first, second, out)
+    if product is not None:
+        source, w = (SECOND, FIRST) if problem.direction == "forward" else (FIRST, SECOND)
+        right, left, result = product.strides
+        steps, between = _steps(product.problem, (right, source), (left, w), result)
+        no_bias = np.zeros(product.problem.geometry.out_channels, problem.dtype)
+        return points.Biased(Program(steps, between, no_bias), problem.geometry.rank)
     if problem.direction == "weight_grad":
         return Summed(problem, weights.weight_job(problem, first, second), out)
     source, w, no_bias = sides(problem, first, second)
@@ -101,9 +118,10 @@ def _steps(
 def thread_scratch(problem: Problem) -> int:
     """Bytes that each thread works in."""
     real = real_problem(problem)
+    own = products.scratch(points.flat(real)) if points.covers(real) else 0
     if real.direction == "weight_grad":
-        return weights.split(real, forward_axes(real.geometry)).scratch
-    return products.scratch(real, products.bands_of(real))
+        return max(own, weights.split(real, forward_axes(real.geometry)).scratch)
+    return max(own, products.scratch(real))
 
 
 def scratch(problem: Problem) -> int:
@@ -112,6 +130,8 @@ def scratch(problem: Problem) -> int:
     numbers = prod(problem.geometry.w_shape)
     if problem.direction == "weight_grad":
         numbers *= weights.split(real, forward_axes(real.geometry)).pieces + 1
+    if points.covers(real):
+        numbers = max(numbers, prod(points.flat(real).geometry.w_shape))
     own = thread_scratch(problem) * threads.get_num_threads()
     return own + numbers * real.dtype.itemsize + halves.scratch(problem)
 

@@ -290,8 +290,9 @@ def _depth(taps: Taps) -> float:
     return (len(taps.places) + sum(counts) / max(1, len(counts))) / 2
 
 
-def scratch(problem: Problem, bands: Bands) -> int:
+def scratch(problem: Problem) -> int:
     """Bytes that a thread works in: see `multiply`; packing weights takes a table of the taps."""
+    bands = bands_of(problem)
     taps = taps_of(bands)
     cut, item = cut_of(problem, bands, taps), problem.dtype.itemsize
     count, places, phases = len(taps.slots), len(taps.places), len(bands[0])

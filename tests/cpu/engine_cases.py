@@ -107,6 +107,9 @@ KERNEL_CASES = (
     dense(3, 3, 5, (9, 7), (3, 3), stride=3, pad=1),
     dense(1, 12, 12, (8, 9), (3, 3), stride=2, pad=1, groups=12),
     dense(2, 2, 3, (45,), (7,), pad=3),
+    dense(4, 512, 7, (2003,), (1,)),  # a line: blocks follow one another in a part
+    dense(1, 9, 20, (23, 22, 5), (2, 2, 3), stride=3, pad=1),  # bands of unequal sizes
+    dense(2, 8, 12, (10, 12), (1, 1), stride=2),  # bands without taps
 )
 
 
@@ -123,7 +126,7 @@ WINOGRAD_CASES = (
 )
 
 MOST = (
-    "shares", "units", "blocks", "nb", "samples", "phases", "skips",
+    "shares", "units", "blocks", "nb", "turns", "samples", "B", "phases", "line", "skips",
     "cshares", "oshares", "pieces", "nn", "nz", "nr", "nc",
 )  # fmt: skip
 
