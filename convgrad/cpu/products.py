@@ -37,6 +37,8 @@ PANELS = 192 << 10  # bytes of packed cells that a thread keeps beside a panel o
 MOST_PANELS = 64
 BESIDE = 16  # panels of weights that are packed together where they share cache lines
 TURNS = 16  # blocks of cells in a part: while one is multiplied, the next is asked for
+ALONG = {2: 6}  # stride → taps of a row from which they are read together
+LEAST_ALONG = 3  # for any larger stride
 BALANCE = 16  # a product is cut into at least this many blocks of cells where it can be
 
 
@@ -194,7 +196,8 @@ def _product(problem: Problem, role: Roles, bands: Bands, taps: Taps) -> Product
         OW=wide.size, yn=yn, yo=yo, yz=yz, yh=yh, yw=yw, yf=spatial[2], phases=len(bands[0]),
         units=units, unit=cut.unit, samples=cut.samples, nb=cut.panels, turns=cut.turns,
         blocks=cut.blocks, cb=cut.block, rows=role.rows, flat=int(flat),
-        line=int(_reads_a_line(cut, first, taps, role)), order=order, skips=int(cut.skips),
+        line=int(_reads_a_line(cut, first, taps, role)),
+        along=_side_by_side(cut, first, taps, role), order=order, skips=int(cut.skips),
         tall=cut.rows.tall, low=cut.rows.low, shares=shares,
         xg=role.sums * xc, wg=size, yg=role.rows * yo, bg=role.rows,
     )  # fmt: skip
@@ -245,6 +248,16 @@ def _reads_a_line(cut: Cut, axes: Axes, taps: Taps, role: Roles) -> bool:
     )  # fmt: skip
 
 
+def _side_by_side(cut: Cut, axes: Axes, taps: Taps, role: Roles) -> int:
+    """How many taps of a row are packed at once: cells lie apart, and their taps side by side."""
+    steps = np.diff([tap.offset(axes[2]) for tap in axes[2].taps])
+    stride = axes[2].stride
+    many = len(steps) + 1 >= ALONG.get(stride, LEAST_ALONG)
+    if cut.skips or stride == 1 or not (many and taps.aligned and role.source[4] == 1):
+        return 0
+    return len(steps) + 1 if (steps == 1).all() else 0
+
+
 @lru_cache(maxsize=4096)
 def _positions(axes: Axes) -> int:
     return prod(axis.size for axis in axes)
@@ -272,7 +285,7 @@ def cut_of(problem: Problem, bands: Bands, taps: Taps) -> Cut:
     blocks = -(-count // most)
     turns = max(1, min(TURNS, blocks * units * g.groups // (2 * BALANCE)))
     skips = not together and any(
-        len(axis.taps) > 1 and 8 * max(abs(tap.offset(axis)) for tap in axis.taps) > axis.size
+        len(axis.taps) > 1 and 8 * max(abs(tap.offset(axis)) for tap in axis.taps) > axis.source
         for phases in bands
         for axes in phases
         for axis in axes

@@ -110,6 +110,8 @@ KERNEL_CASES = (
     dense(4, 512, 7, (2003,), (1,)),  # a line: blocks follow one another in a part
     dense(1, 9, 20, (23, 22, 5), (2, 2, 3), stride=3, pad=1),  # bands of unequal sizes
     dense(2, 8, 12, (10, 12), (1, 1), stride=2),  # bands without taps
+    dense(2, 5, 7, (19, 70), (4, 11), stride=4, pad=3),  # taps of a row side by side
+    dense(1, 3, 9, (4, 9, 41), (2, 3, 7), stride=2, pad=3),
 )
 
 
@@ -126,7 +128,7 @@ WINOGRAD_CASES = (
 )
 
 MOST = (
-    "shares", "units", "blocks", "nb", "turns", "samples", "B", "phases", "line", "skips",
+    "shares", "units", "blocks", "nb", "turns", "samples", "B", "phases", "line", "along", "skips",
     "cshares", "oshares", "pieces", "nn", "nz", "nr", "nc",
 )  # fmt: skip
 

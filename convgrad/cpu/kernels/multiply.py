@@ -20,7 +20,7 @@ FIELDS = (
     "x", "w", "y", "places", "starts", "slots", "lists", "bands", "bias", "C", "K", "U", "B",
     "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "sz", "sh", "sw", "OZ", "OH", "OW",
     "yn", "yo", "yz", "yh", "yw", "yf", "phases", "units", "unit", "samples", "nb", "turns",
-    "blocks", "cb", "rows", "flat", "line", "order", "skips", "tall", "low", "shares",
+    "blocks", "cb", "rows", "flat", "line", "along", "order", "skips", "tall", "low", "shares",
     "xg", "wg", "yg", "bg", "accumulate", "scale",
 )  # fmt: skip
 ZEROS = 64  # elements of zeros that stand for a bias
@@ -221,8 +221,8 @@ def raw_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
         f"raw_tile_{height}",
         ["weights: ptr", "cells: ptr", "pieces: ptr", "channels: i64", "to: ptr"], lanes,
     )  # fmt: skip
-    *product, to = k.parameters
-    for i, v in enumerate(_sums(k, *product, tile, height)):
+    weights, cells, pieces, channels, to = k.parameters
+    for i, v in enumerate(_sums(k, weights, cells, pieces, channels, tile, height)):
         to.store(v, i * lanes.count)
     return k
 

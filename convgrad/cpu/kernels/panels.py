@@ -2,7 +2,7 @@
 
 from convgrad.cpu.jit.language import Kernel, Lanes
 from convgrad.cpu.kernels.frame import start
-from convgrad.cpu.kernels.runs import copy_runs
+from convgrad.cpu.kernels.runs import copy_patches, copy_runs
 
 PIECE = 3  # words of a piece of a sum: its first tap, that tap's place, and how many follow
 TOGETHER = 4  # panels of a line that are packed at once: cells of a channel that lie side by side
@@ -19,7 +19,11 @@ def pack_panel(lanes: Lanes, width: int, fields: tuple[str, ...]) -> Kernel:
     by_place = a["order"].equals(1)
     each_r = k.select(by_place, one, a["U"]) * width
     each_place = k.select(by_place, channels, one) * width
-    with k.loop(a["U"]) as (u, _):
+    patches = k.select(a["along"] > 0, a["U"], none)
+    with k.loop(patches, step=a["along"].maximum(1)) as (u, _):
+        copy_patches(k, a, table, a["places"].at(u * 3, "i64"), source, channels,
+                     to.at(u * each_place), (each_r, each_place), width)  # fmt: skip
+    with k.loop(a["U"], start=patches) as (u, _):
         meets = copy_runs(k, a, table, a["places"].at(u * 3, "i64"), source, channels,
                           to.at(u * each_place), each_r, width)  # fmt: skip
         with k.when(a["skips"].equals(1)):

@@ -70,6 +70,54 @@ def copy_runs(
     return live.equals(1)
 
 
+def copy_patches(
+    k: Kernel, a: dict[str, Value], table: Value, tap: Value, source: Value, channels: Value,
+    to: Value, pitches: tuple[Value, Value], width: int,
+) -> None:  # fmt: skip
+    """The same for a row of taps, a["along"] of them side by side, where cells lie apart.
+
+    Registers hold taps of one cell, and are transposed. pitches: in `to`, of a channel and a tap.
+    """
+    lanes, (each_r, each_tap) = k.lanes.count, pitches
+    records = table.at(TABLE, "i64")
+    shifts = [tap.load(i, "i64") for i in range(3)]
+    with k.loop(table.load(1, "i64")) as (i, _):
+        record = records.at(i * RECORD, "i64")
+        offset, first, last, _ = _place(k, a, record, shifts)
+        lane, count = record.load(0, "i64"), record.load(1, "i64")
+        with (
+            k.loop(count, step=lanes) as (j, _),
+            k.loop(a["along"], step=lanes) as (t, _),
+        ):
+            begin, place = source.at(offset + j * a["sw"] + t), to.at(t * each_tap + lane + j)
+            far = (j + (lanes - 1)) * a["sw"] + t + lanes
+            whole = (
+                (a["along"] - t >= lanes) & (count - j >= lanes)
+                & (first <= j * a["sw"] + t) & (last >= far)
+            )  # fmt: skip
+            with k.when(whole), k.loop(channels) as (c, _):
+                read = [begin.at(c * a["xc"] + a["sw"] * n).vector() for n in range(lanes)]
+                for n, v in enumerate(k.transpose(read)):
+                    place.store(v, c * each_r + each_tap * n)
+            with k.when(whole.equals(0)):
+                some, keep = k.lanes_below(a["along"] - t), k.lanes_below(count - j)
+                spills = lane + j + lanes > width
+                masks = []
+                for cell in range(lanes):
+                    at = (j + cell) * a["sw"] + t
+                    exists = k.mask_where(count - j > cell, some)
+                    masks.append(k.lanes_within(first - at, last - at) & exists)
+                with k.loop(channels) as (c, _):
+                    line = begin.at(c * a["xc"])
+                    read = [line.at(a["sw"] * n).vector(0, mask) for n, mask in enumerate(masks)]
+                    for n, v in enumerate(k.transpose(read)):
+                        here = place.at(c * each_r + each_tap * n)
+                        with k.when((a["along"] - t > n) & spills):
+                            here.store(k.select(keep, v, here.vector()))
+                        with k.when((a["along"] - t > n) & spills.equals(0)):
+                            here.store(v)
+
+
 def _place(
     k: Kernel, a: dict[str, Value], record: Value, shifts: list[Value]
 ) -> tuple[Value, Value, Value, Value]:
