@@ -22,7 +22,7 @@ from math import prod
 import numpy as np
 
 from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, plain_sum_bound
-from convgrad.cpu import halves, points, products, weights
+from convgrad.cpu import halves, matrices, products, weights
 from convgrad.cpu.correlation import forward_axes
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
@@ -89,13 +89,21 @@ def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bou
 
 @lru_cache(maxsize=1024)
 def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
-    product = points.matrices(problem, first, second, out)
-    if product is not None:
-        source, w = (SECOND, FIRST) if problem.direction == "forward" else (FIRST, SECOND)
-        right, left, result = product.strides
-        steps, between = _steps(product.problem, (right, source), (left, w), result)
-        no_bias = np.zeros(product.problem.geometry.out_channels, problem.dtype)
-        return points.Biased(Program(steps, between, no_bias), problem.geometry.rank)
+    product = matrices.matrices(problem, first, second, out)
+    if product is None:
+        return _slid(problem, first, second, out)
+    w, left = (SECOND, FIRST) if problem.direction == "forward" else (FIRST, SECOND)
+    right_strides, left_strides, result = product.strides
+    steps, between = _steps(product.problem, (right_strides, w), (left_strides, left), result)
+    program = Program(
+        steps, between, np.zeros(product.problem.geometry.out_channels, problem.dtype)
+    )
+    plain = None if matrices.covers(problem) else _slid(problem, first, second, out)
+    return matrices.Biased(program, problem.geometry.rank, plain)
+
+
+def _slid(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
+    """The map as a kernel that slides."""
     if problem.direction == "weight_grad":
         return Summed(problem, weights.weight_job(problem, first, second), out)
     source, w, no_bias = sides(problem, first, second)
@@ -118,7 +126,7 @@ def _steps(
 def thread_scratch(problem: Problem) -> int:
     """Bytes that each thread works in."""
     real = real_problem(problem)
-    own = products.scratch(points.flat(real)) if points.covers(real) else 0
+    own = products.scratch(matrices.flat(real)) if matrices.suits(real) else 0
     if real.direction == "weight_grad":
         return max(own, weights.split(real, forward_axes(real.geometry)).scratch)
     return max(own, products.scratch(real))
@@ -130,8 +138,8 @@ def scratch(problem: Problem) -> int:
     numbers = prod(problem.geometry.w_shape)
     if problem.direction == "weight_grad":
         numbers *= weights.split(real, forward_axes(real.geometry)).pieces + 1
-    if points.covers(real):
-        numbers = max(numbers, prod(points.flat(real).geometry.w_shape))
+    if matrices.suits(real):
+        numbers = max(numbers, prod(matrices.flat(real).geometry.w_shape))
     own = thread_scratch(problem) * threads.get_num_threads()
     return own + numbers * real.dtype.itemsize + halves.scratch(problem)
 

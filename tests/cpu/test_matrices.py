@@ -1,4 +1,4 @@
-"""Kernels that cover the whole input: products of matrices, in every order of memory."""
+"""Maps that are products of matrices: whole inputs covered, small images; any order of memory."""
 
 from itertools import product
 
@@ -55,6 +55,37 @@ def test_all_three_maps_are_the_same_kernel():
     with noting() as seen:
         assert check(dense(2, 64, 96, (3, 3), (3, 3)), np.float32) == 3
     assert {name for name, *_ in seen.kernels} == {"multiply", "pack_weights"}
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("scale", "accumulate"), [(1.0, False), (3.0, False), (1.0, True)])
+def test_one_small_image_has_the_bits_that_it_has_in_a_batch(bias, scale, accumulate):
+    many, one = dense(3, 640, 130, (7, 9), (1, 1)), dense(1, 640, 130, (7, 9), (1, 1))
+    rng = np.random.default_rng(4)
+    x, dy = (
+        rng.standard_normal(shape).astype(np.float32) for shape in (many.x_shape, many.y_shape)
+    )
+    w = rng.standard_normal(many.w_shape).astype(np.float32)
+    for direction, channels in (("forward", 130), ("input_grad", 640)):
+        added = rng.standard_normal(channels).astype(np.float32) if bias else None
+        epilogue = Epilogue(scale, accumulate, added)
+        outs = [np.ones(shape_of(direction, case), np.float32) for case in (many, one)]
+        run(direction, many, *operands(direction, x, w, dy), outs[0], epilogue)
+        run(direction, one, *operands(direction, x[:1], w, dy[:1]), outs[1], epilogue)
+        np.testing.assert_array_equal(outs[1][0], outs[0][0])
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_one_small_image_is_exact(turn):
+    for inputs, outputs, size in ((260, 300, (7, 7)), (1024, 70, (196,)), (70, 1024, (2, 3, 5))):
+        case = dense(1, inputs, outputs, size, (1,) * len(size))
+        x, w, _, dy = case.integers(np.float32)
+        want = expected(case, x, w, dy)
+        x, w, dy = (last(a) if turn else a for a in (x, w, dy))
+        for direction in DIRECTIONS[:2]:
+            out = np.full(shape_of(direction, case), np.nan, np.float32)
+            assert run(direction, case, *operands(direction, x, w, dy), out)
+            np.testing.assert_array_equal(out, want[direction])
 
 
 def test_a_sample_has_the_same_bits_in_any_batch():
