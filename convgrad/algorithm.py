@@ -126,6 +126,21 @@ class Bound(Protocol):
         bias: np.ndarray | None = None, scale: float = 1.0, accumulate: bool = False,
     ) -> object: ...  # fmt: skip
 
+    def with_weights(self, place: int, w: np.ndarray) -> "Kept | None":
+        """The same with what it makes of the weights alone made now, and kept.
+
+        place: which operand they are, 0 or 1; a run is still given an array there, but need not
+        read it. None where nothing would be kept.
+        """
+        return None
+
+
+class Kept(NamedTuple):
+    """What `Bound.with_weights` gives, and the bytes that it keeps."""
+
+    bound: Bound
+    bytes: int
+
 
 @dataclass(frozen=True)
 class Algorithm:

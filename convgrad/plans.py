@@ -7,14 +7,15 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from convgrad.algorithm import DIRECTIONS
-from convgrad.arrays import Array, apart, check_out
+from convgrad.arrays import Array, apart, check_out, to_numpy
 from convgrad.calls import Frame, gather, target
 from convgrad.errors import DTypeError, SettingError
 from convgrad.geometry import axis_text, pads_text
 from convgrad.maps import Map
-from convgrad.ready import Memory, laid_out, make_ready
+from convgrad.ready import Memory, Ready, laid_out, make_ready
 from convgrad.settings import flag, one_of, real_scale
 
 RESULTS = {
@@ -22,6 +23,7 @@ RESULTS = {
     "input_grad": ("backward", "dx", ("w", "dy")),
     "weight_grad": ("backward", "dw", ("x", "dy")),
 }
+LAYOUTS = 4  # of operand and result, for which a plan keeps what it made of its weights
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,7 @@ class Plan:
             raise SettingError(f"{call}: accumulate=True needs the `out` to add to")
         arrays = dict(zip(names, (first, second), strict=True))
         operands, kind = gather(call, **arrays, b=b)
-        if operands[names[0]].dtype.newbyteorder("=") != self.dtype:
-            raise DTypeError(
-                f"{call}: the plan is for {self.dtype}, but {names[0]} is "
-                f"{operands[names[0]].dtype}; make another plan"
-            )
+        self.check_dtype(names[0], operands[names[0]])
         self.frame.check(operands)
         bias = operands.pop("b", None)
         lead = (self.frame.geometry.batch,) if self.map.per_sample else ()
@@ -127,6 +125,27 @@ class Plan:
             ready = make_ready(self.frame, group, result, operands, bias, array)
             self._known.keep(key, (ready, names))
         return kind.restore(value) if out is None else out
+
+    def with_weights(self, w: Array) -> "PlanWithWeights":
+        """The plan of a forward or an input gradient for these weights, called without them.
+
+        What is made of w (packed, transformed, its spectra) is made now and not at each call; the
+        results have the same bits. w is copied: what is written into it later does not matter.
+        """
+        if self.direction == "weight_grad":
+            raise SettingError(f"{self.frame.call}: with_weights is for forward and input_grad")
+        array, _ = to_numpy(self.frame.call, "w", w)
+        self.check_dtype("w", array)
+        self.frame.check({"w": array})
+        return PlanWithWeights(self, np.array(array, self.dtype, order="C"))
+
+    def check_dtype(self, name: str, array: np.ndarray) -> None:
+        """Raise DTypeError unless the array has the planned dtype."""
+        if array.dtype.newbyteorder("=") != self.dtype:
+            raise DTypeError(
+                f"{self.frame.call}: the plan is for {self.dtype}, but {name} is {array.dtype}; "
+                "make another plan"
+            )
 
     def __str__(self) -> str:
         g, choice = self.frame.geometry, self.map.choice
@@ -166,6 +185,103 @@ class Plan:
             for name, seconds in times
             if name != self.algorithm
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class PlanWithWeights:
+    """A plan and the weights that it always runs with: see `Plan.with_weights`.
+
+    print(plan) tells what the plan says, and how many bytes are kept. Any number of threads may
+    call it at once.
+    """
+
+    plan: Plan
+    w: np.ndarray
+    _known: Memory = field(default_factory=Memory, init=False, repr=False)
+    _kept: Memory = field(default_factory=lambda: Memory(LAYOUTS), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.w.flags.writeable = False
+        self._made(_unread(self.plan.frame.shape(self.name), self.w.dtype))
+
+    @property
+    def name(self) -> str:
+        """What it is called with: x, or dy for an input gradient."""
+        (name,) = (n for n in RESULTS[self.plan.direction][2] if n != "w")
+        return name
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the weights, and of what was made of them."""
+        return self.w.nbytes + sum(count for _, count in self._kept.known.values())
+
+    def __call__(
+        self,
+        operand: Array,
+        b: Array | None = None,
+        *,
+        out: Array | None = None,
+        scale: float = 1.0,
+        accumulate: bool = False,
+    ) -> Array:
+        """Run the plan on x or dy: what plan(x, w, b) gives, or plan(w, dy)."""
+        key = laid_out(operand, self.w, b, out)
+        ready = self._known.find(key)
+        if ready is not None and type(scale) is float and type(accumulate) is bool:
+            if out is not None and not apart(out, operand, self.w, b):
+                check_out(self.plan.frame.call, out, {self.name: operand, "w": self.w, "b": b})
+            if not accumulate or out is not None:
+                first, second = operand, self.w
+                if ready.names[0] == "w":
+                    first, second = second, first
+                return ready.run(first, second, b, out, scale, accumulate)
+        if key is None:
+            return self._converted(operand, b, out, scale, accumulate)
+        gather(self.plan.frame.call, **{self.name: operand})
+        self.plan.check_dtype(self.name, operand)
+        given = {self.name: operand, "w": self.w}
+        first, second = (given[name] for name in RESULTS[self.plan.direction][2])
+        result = self.plan(first, second, b, out=out, scale=scale, accumulate=accumulate)
+        self._known.keep(key, self._made(operand, b, out))
+        return result
+
+    def _converted(
+        self, operand: Array, b: Array | None, out: Array | None, scale: float, accumulate: bool
+    ) -> Array:
+        """For arrays of other libraries, and subclasses of NumPy's."""
+        call = self.plan.frame.call
+        arrays, kind = gather(call, **{self.name: operand}, b=b)
+        to = None if out is None else to_numpy(call, "out", out)[0]
+        value = self(arrays[self.name], arrays.get("b"), out=to, scale=scale, accumulate=accumulate)
+        return kind.restore(value) if out is None else out
+
+    def _made(
+        self, operand: np.ndarray, b: np.ndarray | None = None, out: np.ndarray | None = None
+    ) -> Ready:
+        """What a call with these arrays can leave to the next one; its weights are made once."""
+        group, result, _ = RESULTS[self.plan.direction]
+        frame, given = self.plan.frame, {self.name: operand, "w": self.w}
+        to = _unread(frame.shape(result), self.w.dtype) if out is None else out
+        ready = make_ready(frame, group, result, given, b, to)
+        if ready.bound is None:
+            return ready
+        layout = (operand.strides, to.strides)
+        kept = self._kept.find(layout)
+        if kept is None:
+            kept = ready.with_weights(self.w)
+            self._kept.keep(layout, kept)
+        return kept[0]
+
+    def __str__(self) -> str:
+        made = self.bytes - self.w.nbytes
+        what = f"w, and {made:,} made of it once" if made else "w; nothing is made of it beforehand"
+        return f"{self.plan}\n  weights    {self.bytes:,} bytes kept: {what}"
+
+
+def _unread(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array of this shape in order, to be asked for its strides and never for its numbers."""
+    strides = [dtype.itemsize * prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    return as_strided(np.empty(1, dtype), shape, strides, writeable=False)
 
 
 def make_plan(

@@ -6,7 +6,7 @@ overlap an operand?), and the numbers are computed. Arrays of other libraries, s
 NumPy's, and settings that are no plain numbers, names or tuples take the long way every time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,16 @@ Key = tuple[Any, ...]
 
 
 class Memory:
-    """What is known of calls made before; forgotten altogether where it grows beyond MOST."""
+    """What is known of calls made before; forgotten altogether where it grows beyond `most`."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
         self.known: dict[Key | None, Any] = {}
         self.find = self.known.get
 
     def keep(self, key: Key | None, value: Any) -> None:
         if key is not None:
-            if len(self.known) >= MOST:
+            if len(self.known) >= (self.most or MOST):
                 self.known.clear()
             self.known[key] = value
 
@@ -125,6 +126,13 @@ class Ready:
         else:
             self.bound.run(first, second, out, bias, scale, accumulate)
         return out
+
+    def with_weights(self, w: np.ndarray) -> "tuple[Ready, int]":
+        """The same with what is made of w made now, and its bytes; w is given to each run too."""
+        place = [name[-1] for name in self.names].index("w")
+        bound = self.bound
+        kept = None if bound is None else bound.with_weights(place, self.frame.view("w", w))
+        return (self, 0) if kept is None else (replace(self, bound=kept.bound), kept.bytes)
 
 
 def make_ready(

@@ -1,13 +1,8 @@
 """Jobs of the spectral kernels: tiles to spectra, their products, and back to results."""
 
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate
 from math import prod
 
-import numpy as np
-
-from convgrad.algorithm import Epilogue
 from convgrad.cpu.fft_tables import line_factors, passes
 from convgrad.cpu.fft_tiling import Size, Tiling
 from convgrad.cpu.jit import compiler
@@ -17,7 +12,7 @@ from convgrad.cpu.kernels.fft_tiles import FILTER_TILES, TILE_RESULTS, TILE_SPEC
 from convgrad.cpu.tiling import Tile
 
 PARTS = 64  # of a product of spectra
-CACHED = 1024  # jobs
+DOUBLE = 8  # bytes
 
 
 @dataclass(frozen=True)
@@ -72,8 +67,12 @@ class View:
     strides: Size
 
     @classmethod
-    def of(cls, array: np.ndarray) -> "View":
-        return cls(array.shape, tuple(s // array.itemsize for s in array.strides))
+    def of(cls, shape: Size, strides: Size) -> "View":
+        """Of doubles whose strides are given in bytes."""
+        return cls(shape, tuple(s // DOUBLE for s in strides))
+
+    def samples(self, count: int) -> "View":
+        return View((count, *self.shape[1:]), self.strides)
 
     @property
     def rank(self) -> int:
@@ -91,92 +90,32 @@ class View:
         return (n, c, *(0,) * (2 - self.rank), *spatial)
 
 
-def rooms(*layouts: Layout) -> list[np.ndarray]:
-    """Memory for spectra, from one piece: the next call finds it again, its pages in place."""
-    ends = list(accumulate(layout.numbers for layout in layouts))
-    return np.split(np.empty(ends[-1]), ends[:-1])
-
-
 def to_spectra(
-    cut: Tiling, source: np.ndarray, lo: Size, read: Size, layout: Layout, spectra: np.ndarray,
-    first: int = 0,
-) -> None:  # fmt: skip
+    cut: Tiling, source: View, lo: Size, read: Size, layout: Layout, first: int = 0
+) -> Job:
     """Of pairs of tiles from `first` on (counted through all samples), every channel of source.
 
     `read` cells of a tile are read, the others are zero; `lo` zeros come before the source.
     """
-    _to_spectra(cut, View.of(source), lo, read, layout).run(x=source, spectra=spectra, first=first)
-
-
-def from_spectra(
-    cut: Tiling, layout: Layout, spectra: np.ndarray, out: np.ndarray, epilogue: Epilogue,
-    first: int = 0,
-) -> None:  # fmt: skip
-    """The results of pairs of tiles from `first` on, every channel of out."""
-    job = _from_spectra(cut, View.of(out), layout)
-    job.run(
-        epilogue.scale / cut.points, y=out, spectra=spectra, bias=_bias(epilogue, out.shape[1]),
-        accumulate=int(epilogue.accumulate), first=first,
-    )  # fmt: skip
-
-
-def filter_tiles(
-    cut: Tiling, source: np.ndarray, lo: Size, spectra: np.ndarray, out: np.ndarray,
-    epilogue: Epilogue,
-) -> None:  # fmt: skip
-    """Every channel of source correlated with its own kernel."""
-    job = _filter_tiles(cut, View.of(source), lo, View.of(out))
-    job.run(
-        epilogue.scale / cut.points, x=source, y=out, spectra=spectra,
-        bias=_bias(epilogue, out.shape[1]), accumulate=int(epilogue.accumulate),
-    )  # fmt: skip
-
-
-def sum_channels(
-    x: Layout, w: Layout, y: Layout, arrays: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> None:
-    """y[o, p] = Σ_c x[c, p]·w[o, c]* at each frequency."""
-    job = _products(
-        (x.pair, x.channel, x.cell), (w.pair, w.channel, w.cell), (y.pair, y.channel, y.cell),
-        (x.pairs, y.channels, x.channels), x.points,
-    )  # fmt: skip
-    u, v, to = arrays
-    job.run(u=u, v=v, to=to)
-
-
-def sum_pairs(
-    x: Layout, dy: Layout, dw: Layout, arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
-    accumulate: bool,
-) -> None:  # fmt: skip
-    """dw[o, c] (+)= Σ_p x[c, p]·dy[o, p]* at each frequency."""
-    job = _products(
-        (x.channel, x.pair, x.cell), (dy.channel, dy.pair, dy.cell),
-        (dw.channel, dw.pair, dw.cell), (x.channels, dy.channels, x.pairs), x.points,
-    )  # fmt: skip
-    u, v, to = arrays
-    job.run(u=u, v=v, to=to, accumulate=int(accumulate))
-
-
-@lru_cache(maxsize=CACHED)
-def _to_spectra(cut: Tiling, source: View, lo: Size, read: Size, layout: Layout) -> Job:
     parts = layout.channels * layout.pairs
     shares = 2 if parts == 1 else 1
     return _job(
         TILE_SPECTRA, cut, source.rank, parts * shares,
         **_source(source, lo, read), **layout.words(), count=layout.pairs, shares=shares,
+        first=first,
     )  # fmt: skip
 
 
-@lru_cache(maxsize=CACHED)
-def _from_spectra(cut: Tiling, out: View, layout: Layout) -> Job:
+def from_spectra(cut: Tiling, layout: Layout, out: View, first: int = 0) -> Job:
+    """The results of pairs of tiles from `first` on, every channel of out; times cut.points."""
     return _job(
         TILE_RESULTS, cut, out.rank, layout.channels * layout.pairs,
-        **_result(out), **layout.words(), count=layout.pairs,
+        **_result(out), **layout.words(), count=layout.pairs, first=first,
     )  # fmt: skip
 
 
-@lru_cache(maxsize=CACHED)
-def _filter_tiles(cut: Tiling, source: View, lo: Size, out: View) -> Job:
+def filter_tiles(cut: Tiling, source: View, lo: Size, out: View) -> Job:
+    """Every channel of source correlated with its own kernel; times cut.points."""
     batch, channels = out.shape[:2]
     return _job(
         FILTER_TILES, cut, out.rank, batch * channels * cut.pairs,
@@ -185,15 +124,30 @@ def _filter_tiles(cut: Tiling, source: View, lo: Size, out: View) -> Job:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=CACHED)
-def _products(u: Size, v: Size, to: Size, sizes: Size, points: int) -> Job:
+def sum_channels(x: Layout, w: Layout, y: Layout) -> Job:
+    """y[o, p] = Σ_c x[c, p]·w[o, c]* at each frequency."""
+    return _products(
+        (x.pair, x.channel, x.cell), (w.pair, w.channel, w.cell), (y.pair, y.channel, y.cell),
+        (x.pairs, y.channels, x.channels), x.points, accumulate=False,
+    )  # fmt: skip
+
+
+def sum_pairs(x: Layout, dy: Layout, dw: Layout, accumulate: bool) -> Job:
+    """dw[o, c] (+)= Σ_p x[c, p]·dy[o, p]* at each frequency."""
+    return _products(
+        (x.channel, x.pair, x.cell), (dy.channel, dy.pair, dy.cell),
+        (dw.channel, dw.pair, dw.cell), (x.channels, dy.channels, x.pairs), x.points, accumulate,
+    )  # fmt: skip
+
+
+def _products(u: Size, v: Size, to: Size, sizes: Size, points: int, accumulate: bool) -> Job:
     """For strides (row, summed, cell), (column, summed, cell), (row, column, cell)."""
     lanes = _lanes()
     cells = points // lanes
     each = -(-cells // PARTS)
     names = ("ui", "us", "uf", "vj", "vs", "vf", "ti", "tj", "tf")
     values = {n: stride * 2 * lanes for n, stride in zip(names, (*u, *v, *to), strict=True)}
-    values |= dict(zip("IJS", sizes, strict=True), F=cells, each=each)
+    values |= dict(zip("IJS", sizes, strict=True), F=cells, each=each, accumulate=int(accumulate))
     return Job(PRODUCTS, "double", Tile(2, 2), values, -(-cells // each), True)
 
 
@@ -226,12 +180,6 @@ def _result(out: View) -> dict[str, int]:
     yn, yc, yh, yw = out.steps
     high, wide = out.image
     return {"yn": yn, "yc": yc, "yh": yh, "yw": yw, "OH": high, "OW": wide}
-
-
-def _bias(epilogue: Epilogue, channels: int) -> np.ndarray:
-    if epilogue.bias is None:
-        return np.zeros(channels)
-    return np.ascontiguousarray(epilogue.bias, np.float64)
 
 
 def _lanes() -> int:

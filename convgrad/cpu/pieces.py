@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from convgrad.algorithm import Problem, Strides
+from convgrad.algorithm import Bound, Problem, Strides
 from convgrad.cpu.job import Job
 from convgrad.cpu.kernels.pieces import ADD_PIECES, OUTER_AXES
 from convgrad.cpu.program import BETWEEN, FIRST, OUT, SECOND, Program
@@ -13,7 +13,7 @@ from convgrad.cpu.tiling import ELEMENTS, SMALL
 CHUNK = 8192  # numbers in one part
 
 
-class Summed:
+class Summed(Bound):
     """A job that makes the pieces, and one that adds them, in order, into dw.
 
     A single piece is made in its place where dw is contiguous and takes no epilogue.
