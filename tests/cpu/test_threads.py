@@ -91,12 +91,48 @@ def test_the_affinity_mask_is_respected():
     assert output(text, before="") == "1\n"
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this platform")
+def test_a_mask_that_changes_is_respected():
+    """The pool goes, and comes back on the processors of the new mask."""
+    text = """
+    import os, time
+    from convgrad.cpu.jit import threads
+    allowed = os.sched_getaffinity(0)
+    x, w = layer()
+    def pool():
+        time.sleep(2 * threads.LOOK)
+        assert right(x, w)
+        return threads._pool()
+    for mask in (allowed, {min(allowed)}, allowed, {max(allowed)}):
+        os.sched_setaffinity(0, mask)
+        found = pool()
+        assert cg.get_num_threads() == len(mask)
+        assert (0 if found is None else len(found.threads)) == len(mask) - 1
+    cg.set_num_threads(3)
+    for mask in ({min(allowed)}, {max(allowed)}):
+        os.sched_setaffinity(0, mask)
+        found = pool()
+        assert all(os.sched_getaffinity(t.native_id) == mask for t in found.threads)
+    print("done")
+    """
+    assert output(text) == "done\n"
+
+
 def test_a_platform_without_affinity_counts_processors(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert threads._default_threads.__wrapped__("") == 7
+    assert threads._default_threads() == 7
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert threads._default_threads.__wrapped__("") == 1
+    assert threads._default_threads() == 1
+
+
+def test_a_platform_that_does_not_tell_its_affinity_counts_processors(monkeypatch):
+    def denied(_):
+        raise OSError("not permitted")
+
+    monkeypatch.setattr(os, "sched_getaffinity", denied, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    assert threads._default_threads() == 5
 
 
 # A part notes when it began and the memory that it works in, then sleeps, so that another thread

@@ -15,9 +15,9 @@ import ctypes
 import operator
 import os
 from contextlib import suppress
-from functools import cache
 from struct import Struct
 from threading import Lock, Thread, local
+from time import monotonic
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -28,6 +28,7 @@ from convgrad.errors import SettingError
 
 SCRATCH = 4 << 20  # bytes that each thread works in
 KEPT = 256 << 10  # bytes between the jobs of a program that a thread keeps from call to call
+LOOK = 0.05  # seconds between two looks at the affinity mask and the environment
 _pack_given = Struct("=6Qd2Q").pack
 
 
@@ -87,7 +88,7 @@ class Pool:
         if here == self.caller:
             return
         self.caller = here
-        others = os.sched_getaffinity(0) - {here}
+        others = _processors() - {here}
         for thread in self.threads:
             if others and thread.native_id is not None:
                 with suppress(OSError):  # the thread has ended, or may not be moved
@@ -107,6 +108,18 @@ class Pool:
         return POINTER(self.address + 8 * WORDS[name])
 
 
+class _Own(local):
+    """What a calling thread has: its scratch, and what it saw when it last looked.
+
+    Linux gives each thread a mask of its own.
+    """
+
+    scratch: Scratch | None = None
+    mask: frozenset[int] | None = None
+    number = 1
+    until = 0.0
+
+
 class _Current:
     """The pool of this process, made when a job first needs it."""
 
@@ -114,7 +127,7 @@ class _Current:
         self.lock = Lock()
         self.pool: Pool | None = None
         self.asked: int | None = None
-        self.own = local()
+        self.own = _Own()
 
     def close(self) -> None:
         with self.lock:
@@ -133,10 +146,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def get_num_threads() -> int:
-    """How many threads a call may use: set_num_threads, CONVGRAD_NUM_THREADS, or all processors."""
-    if _current.asked is not None:
-        return _current.asked
-    return _default_threads(os.environ.get("CONVGRAD_NUM_THREADS", "").strip())
+    """How many threads a call may use: set_num_threads, CONVGRAD_NUM_THREADS, or all processors.
+
+    All processors: those that the calling thread may run on now.
+    """
+    return _current.asked or _default_threads()
 
 
 def set_num_threads(number: SupportsIndex) -> None:
@@ -154,15 +168,30 @@ def set_num_threads(number: SupportsIndex) -> None:
 atexit.register(set_num_threads, 1)  # no thread can be started any more
 
 
-@cache
-def _default_threads(asked: str) -> int:
+def _default_threads() -> int:
+    asked = os.environ.get("CONVGRAD_NUM_THREADS", "").strip()
     if asked:
         if not asked.isdecimal() or int(asked) < 1:
             raise SettingError(f"CONVGRAD_NUM_THREADS={asked!r} is no number of threads")
         return int(asked)
+    return len(_processors())
+
+
+def _processors() -> frozenset[int]:
+    """The processors that this thread may run on; all of them where the system has no masks."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        with suppress(OSError):
+            return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def _look(own: _Own) -> None:
+    """See how many threads there may be now. A pool whose caller may run elsewhere is made anew."""
+    mask = _processors()
+    if own.mask is not None and mask != own.mask:
+        _current.close()
+    own.mask, own.until = mask, monotonic() + LOOK
+    own.number = _current.asked or _default_threads()
 
 
 def run(function: int, arguments: int, parts: int, threaded: bool = True) -> None:
@@ -181,9 +210,8 @@ def perform(
     between: bytes that its jobs leave one another. A program that is not threaded is a matter of
     microseconds, and keeps Python's lock: getting it back can take a thousand times as long.
     """
-    try:
-        own = _current.own.scratch
-    except AttributeError:
+    own = _current.own.scratch
+    if own is None:
         own = _own_scratch()
     kept, pool = own.kept, None
     if between > KEPT:
@@ -202,19 +230,25 @@ def perform(
 
 def _pool() -> Pool | None:
     """The threads that work along, or None where the caller is alone."""
-    if os.name != "posix" or get_num_threads() == 1:
+    if os.name != "posix":
+        return None
+    own = _current.own
+    if monotonic() >= own.until:
+        _look(own)
+    number = _current.asked or own.number
+    if number == 1:
         return None
     pool = _current.pool
     if pool is None:
         with _current.lock:
             pool = _current.pool
             if pool is None:
-                pool = _current.pool = Pool(get_num_threads() - 1)
+                pool = _current.pool = Pool(number - 1)
     return pool
 
 
 def _own_scratch() -> Scratch:
     own = _current.own
-    if not hasattr(own, "scratch"):
+    if own.scratch is None:
         own.scratch = Scratch()
     return own.scratch
