@@ -147,7 +147,16 @@ def bias_grad(dy: np.ndarray, out: np.ndarray, epilogue: Epilogue, per_sample: b
 
     Summed in double precision, so that the order of millions of numbers does not matter.
     """
-    wide = np.complex128 if dy.dtype.kind == "c" else np.float64
     axes = tuple(range(2, dy.ndim)) if per_sample else (0, *range(2, dy.ndim))
     with np.errstate(all="ignore"):
-        epilogue.store(out, dy.sum(axis=axes, dtype=wide))
+        epilogue.store(out, dy.sum(axis=axes, dtype=_double(dy.dtype)))
+
+
+def sum_over(dy: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The whole bias gradient of a dy that lies in any layout: its sums over these axes."""
+    with np.errstate(all="ignore"):
+        return np.add.reduce(dy, axes, _double(dy.dtype)).astype(dy.dtype, copy=False)
+
+
+def _double(dtype: np.dtype[Any]) -> type[np.complex128] | type[np.float64]:
+    return np.complex128 if dtype.kind == "c" else np.float64

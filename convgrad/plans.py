@@ -10,13 +10,13 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from convgrad.algorithm import DIRECTIONS
-from convgrad.arrays import Array, apart, check_out, to_numpy
-from convgrad.calls import Frame, gather, target
+from convgrad.arrays import Array, apart, check_out, dtype_of, to_numpy
+from convgrad.calls import Frame, conv_frame, gather, target, transposed_frame
 from convgrad.errors import DTypeError, SettingError
 from convgrad.geometry import axis_text, pads_text
 from convgrad.maps import Map
 from convgrad.ready import Memory, Ready, laid_out, make_ready
-from convgrad.settings import flag, one_of, real_scale
+from convgrad.settings import Settings, flag, ints, one_of, real_scale
 
 RESULTS = {
     "forward": ("value", "y", ("x", "w")),
@@ -285,9 +285,48 @@ def _unread(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def make_plan(
+    direction: str, x_shape: object, w_shape: object, how: tuple[Any, Any, Any, Any],
+    settings: tuple[Any, ...], transposed: bool, output_padding: Any, dtype: Any,
+    per_sample: bool, measure: bool,
+) -> Plan:  # fmt: skip
+    """The plan of one direction; with `measure`, every accepting algorithm is timed first.
+
+    how: stride, padding, dilation and groups. settings: in the order of Settings.
+    """
+    given = Settings(*settings)
+    if flag("plan", "measure", measure) and given.algorithm != "auto":
+        raise SettingError(
+            f"plan: measure=True chooses the algorithm, so algorithm={given.algorithm!r} cannot "
+            "be met; leave one of them out"
+        )
+    if flag("plan", "transposed", transposed):
+        frame = _transposed(x_shape, w_shape, how, output_padding, given)
+    else:
+        extra = ints("plan", "output_padding", output_padding)
+        if extra != 0 and any((extra,) if isinstance(extra, int) else extra):
+            raise SettingError("plan: output_padding needs transposed=True")
+        frame = conv_frame("plan", x_shape, w_shape, *how, given)
+    if flag("plan", "per_sample", per_sample) and (direction != "weight_grad" or not frame.batched):
+        raise SettingError("plan: per_sample=True is for weight_grad of x with a batch axis")
+    return _planned(direction, frame, dtype_of("plan", dtype), per_sample, measure)
+
+
+def _transposed(
+    x_shape: object, w_shape: object, how: tuple[Any, Any, Any, Any], extra: Any, given: Settings
+) -> Frame:
+    if given.padding_mode != "zeros":
+        raise SettingError(
+            "plan: transposed=True pads with zeros only; plan input_grad for other modes"
+        )
+    stride, padding, dilation, groups = how
+    return transposed_frame(
+        "plan", x_shape, w_shape, stride, padding, extra, groups, dilation, given
+    )
+
+
+def _planned(
     direction: str, frame: Frame, dtype: np.dtype[Any], per_sample: bool, measure: bool
 ) -> Plan:
-    """The plan of one direction; with `measure`, every accepting algorithm is timed first."""
     one_of("plan", "direction", direction, DIRECTIONS)
     measured = ()
     if measure:

@@ -36,7 +36,7 @@ class Memory:
 
 
 calls = Memory()
-_plain = Memory()  # the types of settings, and whether values of these types can be keys
+_nested = Memory()  # the types of settings, and which of them are no plain numbers or names
 
 
 def laid_out(
@@ -66,11 +66,16 @@ def call_key(
     if arrays is None:
         return None
     types = tuple(map(type, settings))
-    plain = _plain.find(types)
-    if plain is None:
-        plain = all(kind in SCALARS for kind in types)
-        _plain.keep(types, plain)
-    exact = settings if plain else _exact(settings)
+    nested = _nested.find(types)
+    if nested is None:
+        nested = tuple(i for i, kind in enumerate(types) if kind not in SCALARS)
+        _nested.keep(types, nested)
+    exact: Key | None = settings
+    if nested:
+        parts = list(settings)
+        for i in nested:
+            parts[i] = _exact(parts[i])
+        exact = None if any(parts[i] is None for i in nested) else tuple(parts)
     shape = None if given is None else _exact(given)
     if exact is None or (shape is None and given is not None):
         return None
@@ -84,7 +89,7 @@ def _exact(value: Any) -> Key | None:
         return (kind, value)
     if kind is not tuple and kind is not list:
         return None
-    if all(type(part) is int for part in value):
+    if set(map(type, value)) == {int}:
         return (kind, int, *value)
     parts = [_exact(part) for part in value]
     return None if None in parts else (kind, *parts)
