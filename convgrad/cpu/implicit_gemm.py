@@ -155,7 +155,8 @@ def seconds(problem: Problem) -> float:
     numbers = 0.35e-9 * (prod(g.x_shape) + prod(g.y_shape)) + 0.8e-9 * prod(g.w_shape)
     apart = 5e-6 * g.batch * g.groups if g.groups > 1 else 0.0
     wide = {"float64": 2, "complex64": 4, "complex128": 8}.get(problem.dtype.name, 1)
-    return 30e-6 + apart + wide * (2 * g.macs / rate + numbers)
+    alone = 1.3e-9 * g.macs / (g.group_in * g.group_out)  # a tile of one row waits for its sums
+    return 30e-6 + apart + wide * (2 * g.macs / rate + numbers + alone)
 
 
 ALGORITHM = Algorithm(

@@ -241,12 +241,12 @@ def seconds(problem: Problem) -> float:
     g, cut = problem.geometry, cut_of(problem)
     pairs, kernels = g.batch * cut.pairs, g.out_channels * g.group_in
     if problem.direction != "weight_grad" and is_apart(g):
-        jobs, transforms = 2, g.in_channels * pairs + 0.5 * kernels
+        jobs, transforms = 2, 0.85 * g.in_channels * pairs + 0.5 * kernels
     elif is_apart(g):
-        jobs, transforms = 4, 2.1 * g.in_channels * pairs + 0.5 * kernels
+        jobs, transforms = 4, 1.7 * g.in_channels * pairs + 0.5 * kernels
     else:
         jobs = 4 * g.groups
-        transforms = 0.7 * (g.in_channels + g.out_channels) * pairs + 0.85 * kernels
+        transforms = 0.55 * (g.in_channels + g.out_channels) * pairs + 0.85 * kernels
     products = 0.12 * kernels * cut.points * pairs
     copies = 0.0 if problem.dtype == np.float64 else prod(g.x_shape) + prod(g.y_shape)
     return 30e-6 * (1 + jobs) + 1e-9 * (transforms * cut.nanoseconds + products + copies)
