@@ -111,7 +111,7 @@ def _run(axes: list[tuple[int, int]]) -> int | None:
     return axes[-1][1] if axes else 0
 
 
-class Biased:
+class Biased(Bound):
     """A product of matrices into a result to which its bias, of channels, was added before.
 
     The kernels add a bias for each row, and here rows are samples or cells. plain: the same map

@@ -243,7 +243,7 @@ def seconds(problem: Problem) -> float:
     if problem.direction != "weight_grad" and is_apart(g):
         jobs, transforms = 2, 0.85 * g.in_channels * pairs + 0.5 * kernels
     elif is_apart(g):
-        jobs, transforms = 4, 1.7 * g.in_channels * pairs + 0.5 * kernels
+        jobs, transforms = 4, 1.5 * g.in_channels * pairs + 0.5 * kernels
     else:
         jobs = 4 * g.groups
         transforms = 0.55 * (g.in_channels + g.out_channels) * pairs + 0.85 * kernels

@@ -60,7 +60,8 @@ class Program(Bound):
         work: int = 0,
     ) -> None:
         self.steps = tuple(steps)
-        self.threaded = any(job.threaded for job, _ in steps)
+        self.jobs = tuple(job for job, _ in steps)
+        self.threaded = any(job.threaded for job in self.jobs)
         self.between = between
         self.work = work
         self.bytes = between + work

@@ -1,4 +1,4 @@
-"""What a call costs beside its sums: a tiny layer, again and again, on one thread."""
+"""What a call costs beside its sums: a tiny layer, again and again, which no thread helps with."""
 
 import timeit
 
@@ -12,15 +12,15 @@ pytestmark = [
     pytest.mark.serial,
     pytest.mark.skipif(compiler.unavailable() is not None, reason="no kernels here"),
 ]
-PLAN, CALL = 5e-6, 10e-6  # seconds on an ordinary machine
+PLAN, CALL, BACKWARD = 5e-6, 10e-6, 25e-6  # seconds on an ordinary machine
 SLOW = 3  # how much slower another one may be
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    """One thread; and np.empty as it is, for its poison takes time."""
+@pytest.fixture(autouse=True, params=[1, 2], ids=["one thread", "two threads"])
+def as_users_have_it(request, monkeypatch):
+    """Some threads, which may not cost more; and np.empty as it is, for its poison takes time."""
     before = threads._current.asked
-    cg.set_num_threads(1)
+    cg.set_num_threads(request.param)
     monkeypatch.undo()
     yield
     threads._current.asked = before
@@ -62,6 +62,15 @@ def test_a_public_call_takes_microseconds(dtype):
         "conv_transpose": lambda: cg.conv_transpose(dy, w, padding=1),
         "input_grad": lambda: cg.input_grad(x.shape, w, dy, padding=1),
         "weight_grad": lambda: cg.weight_grad(x, w.shape, dy, padding=1),
+        "pads as lists": lambda: cg.conv(x, w, padding=[(1, 1), (1, 1)]),
+        "backward": lambda: cg.backward(x, w, dy, padding=1),
     }.items():
-        took = seconds(call)
-        assert took < SLOW * CALL, f"{name}: {1e6 * took:.2f} µs"
+        took, most = seconds(call), BACKWARD if name == "backward" else CALL
+        assert took < SLOW * most, f"{name}: {1e6 * took:.2f} µs"
+
+
+def test_kept_weights_cost_nothing_more():
+    x, w, _ = layer("float32")
+    plan = cg.plan("forward", x.shape, w.shape, padding=1).with_weights(w)
+    took = seconds(lambda: plan(x))
+    assert took < SLOW * PLAN, f"{1e6 * took:.2f} µs"
