@@ -148,3 +148,25 @@ def test_a_failure_in_the_middle_of_a_call_is_no_wrong_number(tmp_path):
     """
     got = output(text, BEFORE, CONVGRAD_CACHE_DIR=str(tmp_path / "kernels"))
     assert got == "True implicit_gemm its kernel fails\n"
+
+
+def test_a_wrong_kernel_of_spectra_is_found_before_anything_is_written(tmp_path):
+    """Of a call that adds to `out`, whose results would otherwise be added a second time."""
+    text = """
+    rng = np.random.default_rng(0)
+    for channels in (1, 3):
+        x = rng.integers(-3, 4, (1, channels, 200, 200)).astype("float64")
+        w = rng.integers(-3, 4, (channels, channels, 41, 41)).astype("float64")
+        want = cg.conv(x, w, algorithm="direct")
+        out = np.ones_like(want)
+        plan = cg.plan("forward", x.shape, w.shape, dtype="float64")
+        plan(x, w, out=out, scale=2.0, accumulate=True)
+        print(np.abs(out - 2 * want - 1).max() < 1e-6, plan.algorithm, len(told))
+    """
+    for name, channels in (("tile_spectra", 1), ("filter_tiles", 1), ("products", 3),
+                           ("tile_results", 3)):  # fmt: skip
+        env = {"CONVGRAD_CACHE_DIR": str(tmp_path / name), "BROKEN": name}
+        lines = output(text, LAYER + TELLING, **env).splitlines()
+        right, algorithm, count = lines[channels // 2].split()
+        assert (right, count) == ("True", "1"), name
+        assert algorithm != "overlap_save", name
