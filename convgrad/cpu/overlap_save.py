@@ -228,6 +228,11 @@ def _dense(shape: tuple[int, ...]) -> Strides:
     return tuple(DOUBLE * prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
+def thread_scratch(problem: Problem) -> int:
+    """Bytes that each thread works in."""
+    return cut_of(problem).scratch
+
+
 def scratch(problem: Problem) -> int:
     """The least it needs where that is more than max_scratch."""
     return fixed_bytes(problem) + chunk(problem) * pair_bytes(problem)

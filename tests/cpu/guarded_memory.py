@@ -3,7 +3,7 @@
     guarded_memory.py touch START|END     read one element too far, and die
     guarded_memory.py ENGINE LOG COUNT    COUNT drawn geometries; LOG holds the one that is run
 
-ENGINE is implicit_gemm or stencil.
+ENGINE is a key of ENGINES.
 
 The bytes between an array's elements, and from it to the other guard, keep a pattern.
 """
@@ -33,12 +33,16 @@ from hypothesis import HealthCheck, given, settings
 
 import convgrad as cg
 from convgrad.algorithm import DIRECTIONS, Epilogue
-from convgrad.cpu import implicit_gemm, stencil, trial, winograd
+from convgrad.cpu import implicit_gemm, overlap_save, stencil, trial, winograd
 from convgrad.cpu.jit import threads
 
 PATTERN = 0xFF  # NaN in every float dtype
 PAGE = mmap.PAGESIZE
-ENGINES = {"implicit_gemm": implicit_gemm, "stencil": stencil, "winograd": winograd}
+ENGINES = {
+    "implicit_gemm": implicit_gemm, "stencil": stencil, "winograd": winograd,
+    "overlap_save": overlap_save,
+}  # fmt: skip
+ROUNDED = (winograd, overlap_save)
 STYLES = ("plain", "last", "reversed", "every second", "broadcast")
 
 
@@ -116,7 +120,7 @@ def guarded_scratch(problem, at_end: bool, engine) -> Region:
 
 
 def check(case, dtype, direction: str, styles, at_end: bool, full: bool, engine) -> bool:
-    """One map on guarded memory, exact (Winograd once rounded), nothing written beside it."""
+    """One map on guarded memory, exact (Winograd and spectra once rounded), nothing written beside it."""
     x, w, b, dy = case.integers(dtype)
     x, w, dy, b = (
         Guarded(a.shape, dtype, style, at_end).fill(a)
@@ -144,7 +148,7 @@ def check(case, dtype, direction: str, styles, at_end: bool, full: bool, engine)
         )  # fmt: skip
     finally:
         np.empty = ordinary
-    got = np.round(result.array) if engine is winograd else result.array
+    got = np.round(result.array) if engine in ROUNDED else result.array
     np.testing.assert_array_equal(got, want)
     assert result.untouched_beside(), "something beside the result was written"
     del scratch

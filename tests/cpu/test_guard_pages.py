@@ -40,6 +40,13 @@ def test_no_winograd_tile_reads_or_writes_outside_its_arrays(level, count, tmp_p
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("level", "count"), [("", 60), *((level, 10) for level in levels()[1:])])
+def test_no_tile_of_spectra_reads_or_writes_outside_its_arrays(level, count, tmp_path):
+    ran, kernels = guarded("overlap_save", level, count, tmp_path / "case.txt")
+    assert ran >= count
+    assert kernels == ["filter_tiles", "products", "tile_results", "tile_spectra"]
+
+
 def guarded(engine, level, count, log):
     """How many maps were run in a child without touching a guard, and by which kernels."""
     done = child("guarded_memory.py", engine, str(log), str(count), CONVGRAD_ISA=level)
