@@ -28,7 +28,7 @@ from convgrad.errors import (
     ShapeError,
     TrainingError,
 )
-from convgrad.plans import Plan
+from convgrad.plans import Plan, PlanWithWeights
 from convgrad.unfolding import col2im, im2col
 
 __version__ = "0.1.0"
@@ -43,6 +43,7 @@ __all__ = [
     "Gradients",
     "MissingExtraError",
     "Plan",
+    "PlanWithWeights",
     "SecondGradients",
     "SettingError",
     "ShapeError",

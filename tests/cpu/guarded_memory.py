@@ -120,7 +120,7 @@ def guarded_scratch(problem, at_end: bool, engine) -> Region:
 
 
 def check(case, dtype, direction: str, styles, at_end: bool, full: bool, engine) -> bool:
-    """One map on guarded memory, exact (Winograd and spectra once rounded), nothing written beside it."""
+    """One map on guarded memory, exact (some once rounded), nothing written beside it."""
     x, w, b, dy = case.integers(dtype)
     x, w, dy, b = (
         Guarded(a.shape, dtype, style, at_end).fill(a)
