@@ -24,6 +24,8 @@ class Summed(Bound):
         add = _add(problem, pieces, out)
         dense = add.values["run"] == prod(problem.geometry.w_shape) and add.values["s4"] == 1
         operands = {"x": FIRST, "dy": SECOND}
+        if make.values.get("turned"):
+            operands = {"x": SECOND, "dy": FIRST}
         self.whole = Program([(make, operands | {"dw": OUT})]) if dense and pieces == 1 else None
         self.summed = Program(
             [(make, operands | {"dw": BETWEEN}), (add, {"x": BETWEEN, "dw": OUT})],

@@ -13,7 +13,7 @@ from convgrad.algorithm import Problem
 from convgrad.cpu.correlation import Axes, forward_axes, line_axes, shifts_of
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.job import Job
-from convgrad.cpu.kernels.outer import OUTER, PLACE
+from convgrad.cpu.kernels.outer import CELLS, OUTER, PLACE, pitch_of
 from convgrad.cpu.products import Strides, is_line, lifted_strides, named
 from convgrad.cpu.tiling import (
     ELEMENTS,
@@ -24,12 +24,14 @@ from convgrad.cpu.tiling import (
     Tile,
     evenly,
     panels,
-    vectors_for,
 )
 
 SUMS = 2 << 20  # bytes of tiles that one part keeps
 PIECES = 2 << 20  # bytes that the pieces of a sum may take, all together
-CELLS = 512  # cells of a block
+MIX = 4
+LATENCY = 8  # products that a processor has under way: a tile of fewer takes as long
+COPY = 3  # panels of lanes from which on rows are copied
+TURN = True
 GRADIENT = 320 << 10  # bytes of dy that a block copies
 
 
@@ -61,6 +63,9 @@ class Split:
 
     tile: Tile
     rows: Panels
+    channels: int
+    mixed: int
+    turned: bool
     opanels: int
     area: Box
     cshares: int
@@ -80,8 +85,15 @@ def weight_job(problem: Problem, x: Strides, dy: Strides) -> Job:
     cut, table = split(problem, axes), shifts_of(axes)
     deep, high, wide = axes
     size = g.group_out * g.group_in * g.taps
+    outputs, mixed = g.group_out, cut.mixed
+    dw = {"wo": g.group_in * g.taps, "wr": g.taps // mixed}
+    if cut.turned:
+        xs, ys, outputs = ys, xs, g.group_in
+        dw = {"wo": 1, "wr": g.group_in}
+    own = -(-cut.opanels // cut.oshares)
+    copies = own >= COPY or cut.mixed > 1 or xs[4] * wide.stride != 1
     values = named(
-        taps=table.ctypes.data, C=g.group_in, O=g.group_out, K=g.taps,
+        taps=table.ctypes.data, O=outputs, units=g.taps // mixed, mixed=mixed,
         xn=xs[0], xc=xs[1], xz=xs[2], xh=xs[3], xw=xs[4],
         D=deep.source, H=high.source, W=wide.source, sz=deep.stride, sh=high.stride, sw=wide.stride,
         OZ=deep.size, OH=high.size, OW=wide.size,
@@ -89,8 +101,9 @@ def weight_job(problem: Problem, x: Strides, dy: Strides) -> Job:
         BZ=cut.area.planes, BR=cut.area.rows, BC=cut.area.columns,
         tall=cut.rows.tall, low=cut.rows.low, opanels=cut.opanels,
         cshares=cut.cshares, oshares=cut.oshares, pieces=cut.pieces,
-        xg=g.group_in * xs[1], yg=g.group_out * ys[1], dwg=size, dws=g.groups * size,
-    ) | cut.area.counts(axes, g.batch)  # fmt: skip
+        turned=int(cut.turned), xg=cut.channels * xs[1], yg=outputs * ys[1], dwg=size, dws=g.groups * size,
+        copies=int(copies),
+    ) | dw | cut.area.counts(axes, g.batch)  # fmt: skip
     parts = g.groups * cut.pieces * cut.cshares * cut.oshares
     element = ELEMENTS[problem.dtype.name]
     return Job(OUTER, element, cut.tile, values, parts, g.macs > SMALL, (table,))
@@ -99,14 +112,19 @@ def weight_job(problem: Problem, x: Strides, dy: Strides) -> Job:
 def split(problem: Problem, axes: Axes) -> Split:
     """Shares of output channels first, since each share of input channels copies dy again."""
     g, item, where = problem.geometry, problem.dtype.itemsize, compiler.target()
-    lanes = where.lanes(ELEMENTS[problem.dtype.name]).count
-    vectors = min(vectors_for(g.group_in, where.level), -(-g.group_out // lanes))
-    heights = HEIGHTS[where.level]
-    most = heights.get(vectors) or max(m for v, m in heights.items() if v >= vectors)
-    rows = panels(g.group_in, most)
+    kind = where.lanes(ELEMENTS[problem.dtype.name])
+    lanes = kind.count
+    channels, outputs = g.group_in, g.group_out
+    plain = g.taps == 1 and not any(map(any, g.pads)) and set(g.stride) == {1}
+    turned = TURN and plain and channels < outputs
+    if turned:
+        channels, outputs = outputs, channels
+    mixed = g.taps if channels <= MIX else 1
+    rows, vectors = tile_for(channels * mixed, outputs, lanes, HEIGHTS[where.level])
     tile, width = Tile(rows.height, vectors), vectors * lanes
-    opanels = -(-g.group_out // width)
-    sums = g.taps * tile.height * width * item
+    opanels = -(-outputs // width)
+    units = g.taps // mixed
+    sums = units * tile.height * width * item
     whole = prod(g.w_shape) * item
     pieces = max(1, min(PARTS // g.groups, PIECES // whole))
     cshares = oshares = 1
@@ -124,8 +142,24 @@ def split(problem: Problem, axes: Axes) -> Split:
     own = -(-opanels // oshares) * width * item
     area = cells_block(axes, g.batch, own)
     pieces = min(pieces, prod(area.counts(axes, g.batch).values()))
-    scratch = kept() + (area.cells + lanes) * own + 8 * PLACE + 64
-    return Split(tile, rows, opanels, area, cshares, oshares, pieces, scratch)
+    copied = (tile.height * pitch_of(kind) + 64) * item
+    scratch = kept() + (area.cells + lanes) * own + copied + 8 * PLACE + 64
+    return Split(
+        tile, rows, channels, mixed, turned, opanels, area, cshares, oshares, pieces, scratch
+    )
+
+
+def tile_for(rows: int, outputs: int, lanes: int, heights: dict[int, int]) -> tuple[Panels, int]:
+    """The panels of rows, and the registers in a tile's row, that multiply in the fewest steps."""
+    options = heights | {v: max(heights.values()) for v in range(1, min(heights))}
+
+    def steps(vectors: int) -> int:
+        cut = panels(rows, options[vectors])
+        products = max(cut.height * vectors, LATENCY, cut.height + vectors)
+        return cut.count * -(-outputs // (vectors * lanes)) * products
+
+    vectors = min(options, key=steps)
+    return panels(rows, options[vectors]), vectors
 
 
 def cells_block(axes: Axes, batch: int, cell_bytes: int) -> Box:

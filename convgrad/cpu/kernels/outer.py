@@ -1,7 +1,8 @@
 """Weight gradient of many channels: outer products, summed over cells in register tiles.
 
-x is read where it lies, a number at a time; dy is copied into panels [cell][output channel]. A tap
-meets a box of cells, so padding costs nothing and never takes part.
+A tile's rows are pairs (channel, tap) of one operand, its lanes channels of the other. A block of
+cells of the lanes' operand is copied into panels [cell][lane]; the cells that a panel of rows meets
+there are copied [row][cell], stay in the first cache, and meet one panel of lanes after another.
 """
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
@@ -11,19 +12,29 @@ from convgrad.cpu.kernels.tile import heights, rank_one
 from convgrad.cpu.tiling import Tile, tallest_tiles
 
 FIELDS = (
-    "x", "dy", "dw", "taps", "C", "O", "K", "xn", "xc", "xz", "xh", "xw", "D", "H", "W",
+    "x", "dy", "dw", "taps", "units", "mixed", "O", "xn", "xc", "xz", "xh", "xw", "D", "H", "W",
     "sz", "sh", "sw", "OZ", "OH", "OW", "yn", "yo", "yz", "yh", "yw",
     "N", "NB", "BZ", "BR", "BC", "nn", "nz", "nr", "nc",
     "tall", "low", "opanels", "cshares", "oshares", "pieces", "xg", "yg", "dwg", "dws",
+    "wo", "wr", "copies",
 )  # fmt: skip
-PLACE = 16  # words that tell where a block is
+PLACE = 40  # words that tell where a block is
+BOX, RUNS, LIVE, WHERE = 8, 20, 30, 32  # words: what a tap meets; runs of a panel; where rows lie
+CELLS = 512  # cells of a block, at most
+
+
+def pitch_of(lanes: Lanes) -> int:
+    """Elements between two rows of copied cells: an odd number of cache lines."""
+    return CELLS + 64 // lanes.bytes
 
 
 def outer(lanes: Lanes, tile: Tile) -> str:
-    """dw[o,c,τ] = Σ_q x[c, s·q + shift(τ)]·dy[o, q]: rows are input channels, vectors outputs.
+    """dw[o, (c,τ)] = Σ_q x[c, s·q + shift(τ)]·dy[o, q]: rows are pairs (c, τ), lanes outputs o.
 
-    A part is a share of the input channels' panels and one of the output channels', of one group,
-    over one piece of the blocks of cells.
+    Rows come in units: one for each tap, or, where `mixed` is more than 1, a single one of all
+    `mixed` taps of each channel. For a map with one tap the roles of x and dy may be exchanged.
+    A part is a share of the panels of rows and one of the panels of lanes, of one group, over one
+    piece of the blocks of cells.
     """
     k, a = start("outer", lanes, FIELDS)
     args, part, scratch = k.parameters
@@ -32,8 +43,9 @@ def outer(lanes: Lanes, tile: Tile) -> str:
     p0, p1 = ((a["tall"] + a["low"]) * (cshare + i) // a["cshares"] for i in (0, 1))
     o0, o1 = (a["opanels"] * (oshare + i) // a["oshares"] for i in (0, 1))
     x, dy = a["x"].at(group * a["xg"]), a["dy"].at(group * a["yg"])
-    sums, size = scratch.at(PLACE * words), tile.height * width  # [c panel][τ][o panel][row][lane]
-    row = a["K"] * (o1 - o0) * size
+    copied = scratch.at(PLACE * words)
+    sums, size = copied.at(tile.height * pitch_of(lanes) + 64), tile.height * width
+    row = a["units"] * (o1 - o0) * size  # sums: [row panel][unit][lane panel][row][lane]
     total = (p1 - p0) * row
     panels = sums.at(total)
     cells = a["NB"] * a["BZ"] * a["BR"] * a["BC"]
@@ -44,25 +56,28 @@ def outer(lanes: Lanes, tile: Tile) -> str:
     with k.loop(b1, start=b0) as (index, _):
         place = _block(k, a, index, scratch)
         with k.loop(o1, start=o0) as (po, _):
-            k.do(pack_gradient(lanes, width), args, place, dy, po * width,
+            k.do(pack_lanes(lanes, width), args, place, dy, po * width,
                  panels.at((po - o0) * cells * width))  # fmt: skip
         for height in heights(tile):
             tall = height == tile.height
             low = p0 if tall else p0.maximum(a["tall"])
             high = p1.minimum(a["tall"]) if tall else p1
-            with k.loop(high, start=low) as (p, _):
+            with k.loop(high, start=low) as (p, _), k.loop(a["units"]) as (u, _):
                 first = p * height if tall else p * height + a["tall"]
-                with k.loop(a["K"]) as (t, _), k.loop(o1 - o0) as (po, _):
-                    tile_at = sums.at((p - p0) * row + (t * (o1 - o0) + po) * size)
-                    k.do(tile_sums(lanes, tile, height), args, place, a["taps"].at(t * 3, "i64"),
-                         x.at(first * a["xc"]), panels.at(po * cells * width), tile_at)  # fmt: skip
+                k.do(copy_rows(lanes, height), args, place, first, u, x, copied)
+                rows = place.load(WHERE, "ptr")
+                last = k.select(place.load(LIVE, "i64") > 0, o1 - o0, k.constant("i64", 0))
+                with k.loop(last) as (po, _):
+                    tile_at = sums.at((p - p0) * row + (u * (o1 - o0) + po) * size)
+                    k.do(tile_sums(lanes, tile, height), place, rows,
+                         panels.at(po * cells * width), tile_at)  # fmt: skip
     dw = a["dw"].at(piece * a["dws"] + group * a["dwg"])
     with k.loop(o1, start=o0) as (po, _), k.loop(p1, start=p0) as (p, _):
         is_low = k.select(p < a["tall"], k.constant("i64", 0), k.constant("i64", 1))
-        channels = k.constant("i64", tile.height) - is_low
-        first = p * channels + is_low * a["tall"]
+        rows = k.constant("i64", tile.height) - is_low
+        first = p * rows + is_low * a["tall"]
         k.do(write_weights(lanes, tile), args, sums.at((p - p0) * row + (po - o0) * size),
-             (o1 - o0) * size, first, channels, po * width, dw)  # fmt: skip
+             (o1 - o0) * size, first, rows, po * width, dw)  # fmt: skip
     return k.text()
 
 
@@ -77,10 +92,10 @@ def _block(k: Kernel, a: dict[str, Value], index: Value, place: Value) -> Value:
     return place
 
 
-def pack_gradient(lanes: Lanes, width: int) -> Kernel:
-    """to[cell][channel] of one panel of output channels, over the cells of a block."""
+def pack_lanes(lanes: Lanes, width: int) -> Kernel:
+    """to[cell][channel] of one panel of channels, over the cells of a block."""
     k, a = start(
-        "pack_gradient", lanes, FIELDS,
+        "pack_lanes", lanes, FIELDS,
         ("args: ptr", "place: ptr", "dy: ptr", "channel: i64", "to: ptr"),
     )  # fmt: skip
     _, place, dy, channel, to = k.parameters
@@ -111,6 +126,8 @@ def _pack_row(
     whole = k.select(square & full, columns // lanes * lanes, k.constant("i64", 0))
     with k.loop(whole, step=lanes) as (c, _):
         read = [source.at(a["yo"] * j).vector(c) for j in range(lanes)]
+        for j in range(lanes):
+            prefetch(k, source.at(a["yo"] * (lanes + j)).at(c))
         for i, v in enumerate(k.transpose(read)):
             to.store(v, (c + i) * width)
     with k.when(square), k.loop(columns, start=whole, step=lanes) as (c, _):
@@ -125,43 +142,55 @@ def _pack_row(
         to.store(source.at(c * a["yw"]).gather(a["yo"], k.lanes_below(channels)), c * width)
 
 
-def tile_sums(lanes: Lanes, tile: Tile, height: int) -> Kernel:
-    """tile[i][j] += Σ_q x[i, s·q + tap]·panel[q][j] over the cells that the tap meets."""
+def prefetch(k: Kernel, at: Value) -> None:
+    """Have the line of memory at this place, which need not exist, brought into the cache."""
+    read, near, data = (k.constant("i32", word) for word in (0, 3, 1))
+    k.call("llvm.prefetch.p0", "void", at, read, near, data)
+
+
+def copy_rows(lanes: Lanes, height: int) -> Kernel:
+    """to[i][cell] = source[c, s·cell + shift(τ)] for rows i = (c, τ) of a panel.
+
+    Only cells that the panel's tap meets are copied; where a panel has several taps, all cells of
+    the block, with zeros where a tap meets none. Leaves at `place` how the cells lie in the block.
+    """
     k, a = start(
-        f"tile_sums_{height}", lanes, FIELDS,
-        ("args: ptr", "place: ptr", "tap: ptr", "x: ptr", "panel: ptr", "tile: ptr"),
+        f"copy_rows_{height}", lanes, FIELDS,
+        ("args: ptr", "place: ptr", "row: i64", "unit: i64", "x: ptr", "to: ptr"),
     )  # fmt: skip
-    _, place, tap, x, panel, at = k.parameters
-    width, step = tile.vectors * lanes.count, a["sw"] * a["xw"]
-    n0, samples = place.load(0, "i64"), place.load(1, "i64")
-    box = [
-        _meeting(a, tap.load(i, "i64"), (s, size), place.load(2 * i + 2, "i64"),
-                 place.load(2 * i + 3, "i64"))
-        for i, (s, size) in enumerate((("sz", "D"), ("sh", "H"), ("sw", "W")))
-    ]  # fmt: skip
-    (z0, z1, iz), (r0, r1, ir), (c0, c1, ic) = box
-    planes, rows, columns = (place.load(i, "i64") for i in (3, 5, 7))
-    x = x.at(n0 * a["xn"] + iz * a["xz"] + ir * a["xh"] + ic * a["xw"])
-    places = range(height * tile.vectors)
-    first = [at.vector(i * lanes.count) for i in places]
-    pitches = [a["xc"] * i for i in range(height)]
-    with k.loop(samples, carry=first) as (n, outer_):
-        image = x.at(n * a["xn"])
-        with k.loop(z1, start=z0, carry=outer_.values) as (z, middle):
-            with k.loop(r1, start=r0, carry=middle.values) as (r, inner):
-                line = image.at(z * a["sz"] * a["xz"] + r * a["sh"] * a["xh"])
-                b = panel.at(((n * planes + z) * rows + r) * columns * width)
-                with k.loop(c1, start=c0, carry=inner.values) as (c, sums):
-                    cell = line.at(c * step)
-                    vectors = [b.at(c * width).vector(j * lanes.count) for j in range(tile.vectors)]
-                    rows_ = [cell.at(pitch) for pitch in pitches]
-                    sums.values = rank_one(k, rows_, vectors, sums.values)
-                inner.values = sums.values
-            middle.values = inner.values
-        outer_.values = middle.values
-    for i in places:
-        at.store(outer_.values[i], i * lanes.count)
+    _, place, row, unit, x, to = k.parameters
+    pitch, mixed = pitch_of(lanes), a["mixed"]
+    x = x.at(place.load(0, "i64") * a["xn"])
+    _find_box(k, a, place, a["taps"].at((unit + row % mixed) * 3, "i64"))
+    _find_runs(k, a, place)
+    copies = a["copies"].equals(1)
+    with k.when(copies):
+        _copied(k, place, to)
+    with k.when(copies.equals(0)):
+        _in_place(k, a, place, x.at(row * a["xc"]))
+    beside = a["xc"].equals(1) & mixed.equals(1) & (a["sw"] * a["xw"]).equals(1).equals(0)
+    with k.when(beside & copies):
+        _copy_beside(k, a, place, x.at(row), to, height)
+    each = k.select(copies & beside.equals(0), k.constant("i64", height), k.constant("i64", 0))
+    several = mixed > 1
+    with k.loop(each) as (i, _):
+        channel, tap = (row + i) // mixed, (row + i) % mixed
+        with k.when(several):
+            _find_box(k, a, place, a["taps"].at(tap * 3, "i64"))
+            with k.loop(_cells(place), step=lanes.count) as (c, _):
+                to.store(k.zero(), i * pitch + c)
+        _copy_row(k, a, place, x.at(channel * a["xc"]), to.at(i * pitch), a["xc"] * height)
     return k
+
+
+def _find_box(k: Kernel, a: dict[str, Value], place: Value, tap: Value) -> None:
+    """Into the words at BOX: for each axis the first and last cell of the block that a tap meets,
+    and where the block's first cell meets the source."""
+    for i, (s, size) in enumerate((("sz", "D"), ("sh", "H"), ("sw", "W"))):
+        first, count = place.load(2 * i + 2, "i64"), place.load(2 * i + 3, "i64")
+        low, high, begin = _meeting(a, tap.load(i, "i64"), (s, size), first, count)
+        for j, word in enumerate((low, high.maximum(low), begin)):
+            place.store(word, BOX + 3 * i + j)
 
 
 def _meeting(
@@ -173,35 +202,226 @@ def _meeting(
     begin = shift + first * stride
     low = (begin * -1 + (stride - 1)).maximum(0) // stride
     high = (size - begin + (stride - 1)).maximum(0) // stride
-    return low, high.minimum(count), begin
+    return low.minimum(count), high.minimum(count), begin
+
+
+def _find_runs(k: Kernel, a: dict[str, Value], place: Value) -> None:
+    """Into the words at RUNS: how the cells of a panel of rows lie in the block.
+
+    Runs of cells, of them so many in each plane, planes in each sample, samples; the first run, and
+    the distances of runs, planes and samples, in cells.
+    """
+    one, none = k.constant("i64", 1), k.constant("i64", 0)
+    samples, planes, rows, columns = (place.load(i, "i64") for i in (1, 3, 5, 7))
+    (z0, z1), (r0, r1), (c0, c1) = _box(k, a, place)
+    z, r, c = z1 - z0, r1 - r0, c1 - c0
+    wide = c.equals(columns)
+    high = wide & r.equals(rows)
+    deep = high & z.equals(planes)
+    run = k.select(wide, r * c, c)
+    run = k.select(high, z * run, run)
+    run = k.select(deep, samples * run, run)
+    start_ = (z0 * rows + r0) * columns + c0
+    words = (
+        k.select(deep, one, samples), k.select(high, one, z), k.select(wide, one, r), run, start_,
+        planes * rows * columns, rows * columns, columns,
+        z, r, samples * z * r * c,
+    )  # fmt: skip
+    for i, word in enumerate(words):
+        place.store(word, RUNS + i)
+    _ = none
+
+
+def _box(k: Kernel, a: dict[str, Value], place: Value) -> list[tuple[Value, Value]]:
+    """The cells of the block that a panel of rows takes: what its tap meets, or all."""
+    several = a["mixed"] > 1
+    ends = []
+    for i in range(3):
+        low, high = (place.load(BOX + 3 * i + j, "i64") for j in (0, 1))
+        count = place.load(2 * i + 3, "i64")
+        ends.append((k.select(several, k.constant("i64", 0), low), k.select(several, count, high)))
+    return ends
+
+
+def _cells(place: Value) -> Value:
+    return place.load(LIVE, "i64")
+
+
+def _copied(k: Kernel, place: Value, to: Value) -> None:
+    """Into the words at WHERE: the rows were copied, their cells in order."""
+    runs, run = (place.load(RUNS + i, "i64") for i in (2, 3))
+    plane = runs * run
+    words = (k.constant("i64", pitch_of(k.lanes)), place.load(RUNS + 1, "i64") * plane, plane, run)
+    place.store(to, WHERE)
+    for i, word in enumerate(words):
+        place.store(word, WHERE + 1 + i)
+
+
+def _in_place(k: Kernel, a: dict[str, Value], place: Value, x: Value) -> None:
+    """Into the words at WHERE: the rows where they lie, a run for each row of cells."""
+    (z0, z1, iz), (r0, r1, ir), (c0, c1, ic) = _ends(place)
+    one = k.constant("i64", 1)
+    deep, high = a["sz"] * a["xz"], a["sh"] * a["xh"]
+    at = x.at(iz * a["xz"] + z0 * deep + ir * a["xh"] + r0 * high + (ic + c0) * a["xw"])
+    place.store(at, WHERE)
+    for i, word in enumerate((a["xc"], a["xn"], deep, high)):
+        place.store(word, WHERE + 1 + i)
+    for i, word in enumerate((place.load(1, "i64"), z1 - z0, r1 - r0, c1 - c0)):
+        place.store(word, RUNS + i)
+    _ = one
+
+
+def _ends(place: Value) -> list[tuple[Value, Value, Value]]:
+    """The words at BOX, for each axis."""
+    words = [place.load(BOX + i, "i64") for i in range(9)]
+    return [(words[i], words[i + 1], words[i + 2]) for i in (0, 3, 6)]
+
+
+def _copy_row(
+    k: Kernel, a: dict[str, Value], place: Value, x: Value, to: Value, ahead: Value
+) -> None:
+    """The cells that one row's tap meets, in order."""
+    samples = place.load(1, "i64")
+    (z0, z1, iz), (r0, r1, ir), (c0, c1, ic) = (
+        tuple(place.load(BOX + 3 * i + j, "i64") for j in range(3)) for i in range(3)
+    )
+    (Z0, Z1), (R0, R1), (C0, C1) = _box(k, a, place)
+    step, lanes = a["sw"] * a["xw"], k.lanes.count
+    count = c1 - c0
+    x = x.at(iz * a["xz"] + ir * a["xh"] + ic * a["xw"] + c0 * step)
+    copy = _Runs(k, step, count, ahead)
+    with k.loop(samples) as (n, _), k.loop(z1, start=z0) as (z, _), k.loop(r1, start=r0) as (r, _):
+        cell = ((n * (Z1 - Z0) + (z - Z0)) * (R1 - R0) + (r - R0)) * (C1 - C0) + (c0 - C0)
+        line = x.at(n * a["xn"] + z * (a["sz"] * a["xz"]) + r * (a["sh"] * a["xh"]))
+        copy.copy(line, to.at(cell))
+
+
+class _Runs:
+    """Runs of `count` cells, `step` apart in the source, made contiguous; writes a register more.
+
+    What is written beyond a run is zero, or is written again by a later run.
+    """
+
+    def __init__(self, k: Kernel, step: Value, count: Value, ahead: Value) -> None:
+        self.k, self.step, self.count, self.ahead = k, step, count, ahead
+        lanes = k.lanes.count
+        self.one, self.two = step.equals(1), step.equals(2)
+        self.whole = count // lanes * lanes
+        self.pairs = (count - 1).maximum(0) // lanes * lanes
+        left = count - self.pairs
+        self.rest = k.lanes_below(count - self.whole)
+        self.near, self.beyond = (k.lanes_below(left * 2 - 1 - lanes * i) for i in (0, 1))
+
+    def copy(self, line: Value, to: Value) -> None:
+        k, lanes = self.k, self.k.lanes.count
+        even = [2 * lane for lane in range(lanes)]
+        with k.when(self.one):
+            with k.loop(self.whole, step=lanes) as (c, _):
+                to.store(line.vector(c), c)
+                prefetch(k, line.at(self.ahead + c))
+            with k.when(self.whole < self.count):
+                to.store(line.vector(self.whole, self.rest), self.whole)
+        with k.when(self.two):
+            with k.loop(self.pairs, step=lanes) as (c, _):
+                at = line.at(c * 2)
+                to.store(k.shuffle(at.vector(), at.vector(lanes), even), c)
+            with k.when(self.pairs < self.count):
+                at = line.at(self.pairs * 2)
+                low, high = at.vector(0, self.near), at.vector(lanes, self.beyond)
+                to.store(k.shuffle(low, high, even), self.pairs)
+        with k.when((self.one | self.two).equals(0)), k.loop(self.count) as (c, _):
+            to.store(line.load(c * self.step), c)
+
+
+def _copy_beside(
+    k: Kernel, a: dict[str, Value], place: Value, x: Value, to: Value, height: int
+) -> None:
+    """Rows that lie side by side in memory: registers of rows, one for each cell, transposed."""
+    lanes, pitch = k.lanes.count, pitch_of(k.lanes)
+    samples = place.load(1, "i64")
+    (z0, z1, iz), (r0, r1, ir), (c0, c1, ic) = (
+        tuple(place.load(BOX + 3 * i + j, "i64") for j in range(3)) for i in range(3)
+    )
+    step, count = a["sw"] * a["xw"], c1 - c0
+    x = x.at(iz * a["xz"] + ir * a["xh"] + ic * a["xw"] + c0 * step)
+    with k.loop(samples) as (n, _), k.loop(z1, start=z0) as (z, _), k.loop(r1, start=r0) as (r, _):
+        cell = ((n * (z1 - z0) + (z - z0)) * (r1 - r0) + (r - r0)) * count
+        line = x.at(n * a["xn"] + z * (a["sz"] * a["xz"]) + r * (a["sh"] * a["xh"]))
+        with k.loop(count, step=lanes) as (c, _):
+            for top in range(0, height, lanes):
+                few = min(lanes, height - top)
+                mask = k.lanes_below(k.constant("i64", few))
+                read = [
+                    line.at((c + j) * step + top).vector(0, k.mask_where(count - c > j, mask))
+                    for j in range(lanes)
+                ]
+                for i, v in enumerate(k.transpose(read)[:few]):
+                    to.store(v, cell + c + (top + i) * pitch)
+
+
+def tile_sums(lanes: Lanes, tile: Tile, height: int) -> Kernel:
+    """tile[i][j] += Σ_q rows[i][q]·panel[q][j] over the cells of a panel of rows."""
+    k = Kernel(
+        f"tile_sums_{height}", ["place: ptr", "rows: ptr", "panel: ptr", "tile: ptr"], lanes
+    )
+    place, rows, panel, at = k.parameters
+    width = tile.vectors * lanes.count
+    samples, planes, runs, run, first, each_sample, each_plane, each_run = (
+        place.load(RUNS + i, "i64") for i in range(8)
+    )
+    pitch, sample, plane, line = (place.load(WHERE + 1 + i, "i64") for i in range(4))
+    places = range(height * tile.vectors)
+    begin = [at.vector(i * lanes.count) for i in places]
+    pitches = [pitch * i for i in range(height)]
+    with k.loop(samples, carry=begin) as (n, outer_):
+        with k.loop(planes, carry=outer_.values) as (z, middle):
+            with k.loop(runs, carry=middle.values) as (r, inner):
+                b = panel.at((first + n * each_sample + z * each_plane + r * each_run) * width)
+                row = rows.at(n * sample + z * plane + r * line)
+                with k.loop(run, carry=inner.values) as (c, sums):
+                    vectors = [b.at(c * width).vector(j * lanes.count) for j in range(tile.vectors)]
+                    cell = row.at(c)
+                    sums.values = rank_one(k, [cell.at(p) for p in pitches], vectors, sums.values)
+                inner.values = sums.values
+            middle.values = inner.values
+        outer_.values = middle.values
+    for i in places:
+        at.store(outer_.values[i], i * lanes.count)
+    return k
 
 
 def write_weights(lanes: Lanes, tile: Tile) -> Kernel:
-    """dw[o][c][τ] from the tiles of one panel of input and one of output channels."""
+    """dw[o][row][unit] from the tiles of one panel of rows and one of lanes."""
     k, a = start(
         "write_weights", lanes, FIELDS,
-        ("args: ptr", "sums: ptr", "pitch: i64", "channel: i64", "channels: i64", "output: i64",
+        ("args: ptr", "sums: ptr", "pitch: i64", "first: i64", "rows: i64", "output: i64",
          "dw: ptr"),
     )  # fmt: skip
-    _, sums, pitch, channel, channels, output, dw = k.parameters
+    _, sums, pitch, first, rows, output, dw = k.parameters
     width, count = tile.vectors * lanes.count, lanes.count
     outputs = (a["O"] - output).minimum(width)
-    each = a["C"] * a["K"]
-    to = dw.at(output * each + channel * a["K"])
-    single = a["K"].equals(1)
+    each, units = a["wo"], a["units"]
+    to = dw.at(output * each + first * a["wr"])
+    along = each.equals(1)
+    single = units.equals(1) & along.equals(0)
+    with k.when(along), k.loop(rows) as (i, _):
+        for base in range(0, width, count):
+            to.at(i * a["wr"]).store(
+                sums.vector(i * width + base), base, k.lanes_below(outputs - base)
+            )
     for height in heights(tile):
-        with k.when(single & channels.equals(height)):
+        with k.when(single & rows.equals(height)):
             _write_columns(k, to, sums, (height, width), outputs, each)
-    with k.when(single.equals(0)), k.loop(channels) as (c, _):
-        line, source = to.at(c * a["K"]), sums.at(c * width)
-        whole = a["K"] // count * count
+    with k.when((single | along).equals(0)), k.loop(rows) as (c, _):
+        line, source = to.at(c * a["wr"]), sums.at(c * width)
+        whole = units // count * count
         with k.loop(whole, step=count) as (t, _):
             for base in range(0, width, count):
                 read = [source.at((t + i) * pitch).vector(base) for i in range(count)]
                 for j, v in enumerate(k.transpose(read)):
                     with k.when(outputs > base + j):
                         line.at((base + j) * each).store(v, t)
-        with k.loop(outputs) as (j, _), k.loop(a["K"], start=whole) as (t, _):
+        with k.loop(outputs) as (j, _), k.loop(units, start=whole) as (t, _):
             line.store(source.load(t * pitch + j), j * each + t)
     return k
 
@@ -209,7 +429,7 @@ def write_weights(lanes: Lanes, tile: Tile) -> Kernel:
 def _write_columns(
     k: Kernel, to: Value, tile: Value, size: tuple[int, int], outputs: Value, each: Value
 ) -> None:
-    """to[lane·each + row] = tile[row][lane]: the weights of one tap."""
+    """to[lane·each + row] = tile[row][lane]."""
     (height, width), count = size, k.lanes.count
     for base in range(0, width, count):
         for top in range(0, height, count):
