@@ -30,7 +30,6 @@ SUMS = 2 << 20  # bytes of tiles that one part keeps
 PIECES = 2 << 20  # bytes that the pieces of a sum may take, all together
 MIX = 4
 LATENCY = 8  # products that a processor has under way: a tile of fewer takes as long
-COPY = 3  # panels of lanes from which on rows are copied
 TURN = True
 GRADIENT = 320 << 10  # bytes of dy that a block copies
 
@@ -90,8 +89,7 @@ def weight_job(problem: Problem, x: Strides, dy: Strides) -> Job:
     if cut.turned:
         xs, ys, outputs = ys, xs, g.group_in
         dw = {"wo": 1, "wr": g.group_in}
-    own = -(-cut.opanels // cut.oshares)
-    copies = own >= COPY or cut.mixed > 1 or xs[4] * wide.stride != 1
+    copies = cut.mixed > 1 and any(map(any, g.pads))
     values = named(
         taps=table.ctypes.data, O=outputs, units=g.taps // mixed, mixed=mixed,
         xn=xs[0], xc=xs[1], xz=xs[2], xh=xs[3], xw=xs[4],

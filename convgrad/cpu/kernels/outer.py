@@ -18,8 +18,8 @@ FIELDS = (
     "tall", "low", "opanels", "cshares", "oshares", "pieces", "xg", "yg", "dwg", "dws",
     "wo", "wr", "copies",
 )  # fmt: skip
-PLACE = 40  # words that tell where a block is
-BOX, RUNS, LIVE, WHERE = 8, 20, 30, 32  # words: what a tap meets; runs of a panel; where rows lie
+PLACE = 48  # words that tell where a block is
+BOX, RUNS, ROWS = 8, 20, 32  # its words: what a tap meets; runs of cells; where rows lie
 CELLS = 512  # cells of a block, at most
 
 
@@ -64,13 +64,11 @@ def outer(lanes: Lanes, tile: Tile) -> str:
             high = p1.minimum(a["tall"]) if tall else p1
             with k.loop(high, start=low) as (p, _), k.loop(a["units"]) as (u, _):
                 first = p * height if tall else p * height + a["tall"]
-                k.do(copy_rows(lanes, height), args, place, first, u, x, copied)
-                rows = place.load(WHERE, "ptr")
-                last = k.select(place.load(LIVE, "i64") > 0, o1 - o0, k.constant("i64", 0))
-                with k.loop(last) as (po, _):
+                k.do(find_rows(lanes, height), args, place, first, u, x, copied)
+                with k.loop(o1 - o0) as (po, _):
                     tile_at = sums.at((p - p0) * row + (u * (o1 - o0) + po) * size)
-                    k.do(tile_sums(lanes, tile, height), place, rows,
-                         panels.at(po * cells * width), tile_at)  # fmt: skip
+                    k.do(tile_sums(lanes, tile, height), place, panels.at(po * cells * width),
+                         tile_at)  # fmt: skip
     dw = a["dw"].at(piece * a["dws"] + group * a["dwg"])
     with k.loop(o1, start=o0) as (po, _), k.loop(p1, start=p0) as (p, _):
         is_low = k.select(p < a["tall"], k.constant("i64", 0), k.constant("i64", 1))
@@ -148,42 +146,29 @@ def prefetch(k: Kernel, at: Value) -> None:
     k.call("llvm.prefetch.p0", "void", at, read, near, data)
 
 
-def copy_rows(lanes: Lanes, height: int) -> Kernel:
-    """to[i][cell] = source[c, s·cell + shift(τ)] for rows i = (c, τ) of a panel.
+def find_rows(lanes: Lanes, height: int) -> Kernel:
+    """Where the rows (c, τ) of a panel lie over the cells of a block, and which cells they meet.
 
-    Only cells that the panel's tap meets are copied; where a panel has several taps, all cells of
-    the block, with zeros where a tap meets none. Leaves at `place` how the cells lie in the block.
+    Rows stay where they are, cells that lie in padding left out, but where a panel has several taps
+    and there is padding: then they are copied to `to`, [row][cell], with zeros for the padding.
     """
     k, a = start(
-        f"copy_rows_{height}", lanes, FIELDS,
+        f"find_rows_{height}", lanes, FIELDS,
         ("args: ptr", "place: ptr", "row: i64", "unit: i64", "x: ptr", "to: ptr"),
     )  # fmt: skip
     _, place, row, unit, x, to = k.parameters
-    pitch, mixed = pitch_of(lanes), a["mixed"]
     x = x.at(place.load(0, "i64") * a["xn"])
-    _find_box(k, a, place, a["taps"].at((unit + row % mixed) * 3, "i64"))
-    _find_runs(k, a, place)
+    channel, tap = row // a["mixed"], unit + row % a["mixed"]
     copies = a["copies"].equals(1)
-    with k.when(copies):
-        _copied(k, place, to)
     with k.when(copies.equals(0)):
-        _in_place(k, a, place, x.at(row * a["xc"]))
-    beside = a["xc"].equals(1) & mixed.equals(1) & (a["sw"] * a["xw"]).equals(1).equals(0)
-    with k.when(beside & copies):
-        _copy_beside(k, a, place, x.at(row), to, height)
-    each = k.select(copies & beside.equals(0), k.constant("i64", height), k.constant("i64", 0))
-    several = mixed > 1
-    with k.loop(each) as (i, _):
-        channel, tap = (row + i) // mixed, (row + i) % mixed
-        with k.when(several):
-            _find_box(k, a, place, a["taps"].at(tap * 3, "i64"))
-            with k.loop(_cells(place), step=lanes.count) as (c, _):
-                to.store(k.zero(), i * pitch + c)
-        _copy_row(k, a, place, x.at(channel * a["xc"]), to.at(i * pitch), a["xc"] * height)
+        _find_box(a, place, a["taps"].at(tap * 3, "i64"))
+        _in_place(k, a, place, x, channel, tap, height)
+    with k.when(copies):
+        _copy_rows(k, a, place, x, to, channel, tap, height)
     return k
 
 
-def _find_box(k: Kernel, a: dict[str, Value], place: Value, tap: Value) -> None:
+def _find_box(a: dict[str, Value], place: Value, tap: Value) -> None:
     """Into the words at BOX: for each axis the first and last cell of the block that a tap meets,
     and where the block's first cell meets the source."""
     for i, (s, size) in enumerate((("sz", "D"), ("sh", "H"), ("sw", "W"))):
@@ -202,108 +187,94 @@ def _meeting(
     begin = shift + first * stride
     low = (begin * -1 + (stride - 1)).maximum(0) // stride
     high = (size - begin + (stride - 1)).maximum(0) // stride
-    return low.minimum(count), high.minimum(count), begin
+    return low, high.minimum(count), begin
 
 
-def _find_runs(k: Kernel, a: dict[str, Value], place: Value) -> None:
-    """Into the words at RUNS: how the cells of a panel of rows lie in the block.
-
-    Runs of cells, of them so many in each plane, planes in each sample, samples; the first run, and
-    the distances of runs, planes and samples, in cells.
-    """
-    one, none = k.constant("i64", 1), k.constant("i64", 0)
-    samples, planes, rows, columns = (place.load(i, "i64") for i in (1, 3, 5, 7))
-    (z0, z1), (r0, r1), (c0, c1) = _box(k, a, place)
-    z, r, c = z1 - z0, r1 - r0, c1 - c0
-    wide = c.equals(columns)
-    high = wide & r.equals(rows)
-    deep = high & z.equals(planes)
-    run = k.select(wide, r * c, c)
-    run = k.select(high, z * run, run)
-    run = k.select(deep, samples * run, run)
-    start_ = (z0 * rows + r0) * columns + c0
-    words = (
-        k.select(deep, one, samples), k.select(high, one, z), k.select(wide, one, r), run, start_,
-        planes * rows * columns, rows * columns, columns,
-        z, r, samples * z * r * c,
-    )  # fmt: skip
-    for i, word in enumerate(words):
-        place.store(word, RUNS + i)
-    _ = none
-
-
-def _box(k: Kernel, a: dict[str, Value], place: Value) -> list[tuple[Value, Value]]:
-    """The cells of the block that a panel of rows takes: what its tap meets, or all."""
-    several = a["mixed"] > 1
-    ends = []
-    for i in range(3):
-        low, high = (place.load(BOX + 3 * i + j, "i64") for j in (0, 1))
-        count = place.load(2 * i + 3, "i64")
-        ends.append((k.select(several, k.constant("i64", 0), low), k.select(several, count, high)))
-    return ends
-
-
-def _cells(place: Value) -> Value:
-    return place.load(LIVE, "i64")
-
-
-def _copied(k: Kernel, place: Value, to: Value) -> None:
-    """Into the words at WHERE: the rows were copied, their cells in order."""
-    runs, run = (place.load(RUNS + i, "i64") for i in (2, 3))
-    plane = runs * run
-    words = (k.constant("i64", pitch_of(k.lanes)), place.load(RUNS + 1, "i64") * plane, plane, run)
-    place.store(to, WHERE)
-    for i, word in enumerate(words):
-        place.store(word, WHERE + 1 + i)
-
-
-def _in_place(k: Kernel, a: dict[str, Value], place: Value, x: Value) -> None:
-    """Into the words at WHERE: the rows where they lie, a run for each row of cells."""
-    (z0, z1, iz), (r0, r1, ir), (c0, c1, ic) = _ends(place)
-    one = k.constant("i64", 1)
-    deep, high = a["sz"] * a["xz"], a["sh"] * a["xh"]
-    at = x.at(iz * a["xz"] + z0 * deep + ir * a["xh"] + r0 * high + (ic + c0) * a["xw"])
-    place.store(at, WHERE)
-    for i, word in enumerate((a["xc"], a["xn"], deep, high)):
-        place.store(word, WHERE + 1 + i)
-    for i, word in enumerate((place.load(1, "i64"), z1 - z0, r1 - r0, c1 - c0)):
-        place.store(word, RUNS + i)
-    _ = one
-
-
-def _ends(place: Value) -> list[tuple[Value, Value, Value]]:
+def _box(place: Value) -> list[tuple[Value, Value, Value]]:
     """The words at BOX, for each axis."""
     words = [place.load(BOX + i, "i64") for i in range(9)]
     return [(words[i], words[i + 1], words[i + 2]) for i in (0, 3, 6)]
 
 
-def _copy_row(
-    k: Kernel, a: dict[str, Value], place: Value, x: Value, to: Value, ahead: Value
+def _next_row(k: Kernel, a: dict[str, Value], channel: Value, tap: Value) -> tuple[Value, Value]:
+    """The channel and the tap of the row behind this one."""
+    several, one = a["mixed"] > 1, k.constant("i64", 1)
+    behind = tap + k.select(several, one, k.constant("i64", 0))
+    wraps = several.equals(0) | behind.equals(a["mixed"])
+    first = k.select(several, k.constant("i64", 0), tap)
+    return k.select(wraps, channel + 1, channel), k.select(wraps, first, behind)
+
+
+def _in_place(
+    k: Kernel, a: dict[str, Value], place: Value, x: Value, channel: Value, tap: Value, height: int
 ) -> None:
-    """The cells that one row's tap meets, in order."""
-    samples = place.load(1, "i64")
-    (z0, z1, iz), (r0, r1, ir), (c0, c1, ic) = (
-        tuple(place.load(BOX + 3 * i + j, "i64") for j in range(3)) for i in range(3)
-    )
-    (Z0, Z1), (R0, R1), (C0, C1) = _box(k, a, place)
-    step, lanes = a["sw"] * a["xw"], k.lanes.count
-    count = c1 - c0
+    """The words at RUNS and at ROWS, for rows that are read where they lie."""
+    (z0, z1, iz), (r0, r1, ir), (c0, c1, ic) = _box(place)
+    planes, rows, columns = (place.load(i, "i64") for i in (3, 5, 7))
+    deep, high, wide = (a[s] * a[x_] for s, x_ in (("sz", "xz"), ("sh", "xh"), ("sw", "xw")))
+    words = (
+        place.load(1, "i64"), z1 - z0, r1 - r0, c1 - c0, (z0 * rows + r0) * columns + c0,
+        planes * rows * columns, rows * columns, columns, a["xn"], deep, high, wide,
+    )  # fmt: skip
+    for i, word in enumerate(words):
+        place.store(word, RUNS + i)
+    first = a["taps"].at(tap * 3, "i64")
+    x = x.at((iz - first.load(0, "i64")) * a["xz"] + z0 * deep)
+    x = x.at((ir - first.load(1, "i64")) * a["xh"] + r0 * high)
+    x = x.at((ic - first.load(2, "i64")) * a["xw"] + c0 * wide)
+    for i in range(height):
+        here = a["taps"].at(tap * 3, "i64")
+        at = x.at(channel * a["xc"])
+        for axis, name in enumerate(("xz", "xh", "xw")):
+            at = at.at(here.load(axis, "i64") * a[name])
+        place.store(at, ROWS + i)
+        if i + 1 < height:
+            channel, tap = _next_row(k, a, channel, tap)
+
+
+def _copy_rows(
+    k: Kernel, a: dict[str, Value], place: Value, x: Value, to: Value, channel: Value, tap: Value,
+    height: int,
+) -> None:  # fmt: skip
+    """The words at RUNS and at ROWS, for rows that are copied: a single run of all cells."""
+    samples, planes, rows, columns = (place.load(i, "i64") for i in (1, 3, 5, 7))
+    pitch, cells = pitch_of(k.lanes), samples * planes * rows * columns
+    one, none = k.constant("i64", 1), k.constant("i64", 0)
+    words = (one, one, one, cells, none, none, none, none, none, none, none, one)
+    for i, word in enumerate(words):
+        place.store(word, RUNS + i)
+    for i in range(height):
+        place.store(to.at(i * pitch), ROWS + i)
+    with k.loop(height, carry=[channel, tap]) as (i, row):
+        channel, tap = row.values
+        _find_box(a, place, a["taps"].at(tap * 3, "i64"))
+        line = to.at(i * pitch)
+        with k.loop(cells, step=k.lanes.count) as (c, _):
+            line.store(k.zero(), c)
+        _copy_row(k, a, place, x.at(channel * a["xc"]), line)
+        row.values = list(_next_row(k, a, channel, tap))
+
+
+def _copy_row(k: Kernel, a: dict[str, Value], place: Value, x: Value, to: Value) -> None:
+    """The cells that one row's tap meets, to their places in the block."""
+    samples, planes, rows, columns = (place.load(i, "i64") for i in (1, 3, 5, 7))
+    (z0, z1, iz), (r0, r1, ir), (c0, c1, ic) = _box(place)
+    step = a["sw"] * a["xw"]
     x = x.at(iz * a["xz"] + ir * a["xh"] + ic * a["xw"] + c0 * step)
-    copy = _Runs(k, step, count, ahead)
+    runs = _Runs(k, step, c1 - c0)
     with k.loop(samples) as (n, _), k.loop(z1, start=z0) as (z, _), k.loop(r1, start=r0) as (r, _):
-        cell = ((n * (Z1 - Z0) + (z - Z0)) * (R1 - R0) + (r - R0)) * (C1 - C0) + (c0 - C0)
         line = x.at(n * a["xn"] + z * (a["sz"] * a["xz"]) + r * (a["sh"] * a["xh"]))
-        copy.copy(line, to.at(cell))
+        runs.copy(line, to.at(((n * planes + z) * rows + r) * columns + c0))
 
 
 class _Runs:
-    """Runs of `count` cells, `step` apart in the source, made contiguous; writes a register more.
+    """Runs of `count` cells, `step` apart in the source, made contiguous.
 
-    What is written beyond a run is zero, or is written again by a later run.
+    What is written beyond a run is zero, up to a register, and written again by a later run.
     """
 
-    def __init__(self, k: Kernel, step: Value, count: Value, ahead: Value) -> None:
-        self.k, self.step, self.count, self.ahead = k, step, count, ahead
+    def __init__(self, k: Kernel, step: Value, count: Value) -> None:
+        self.k, self.step, self.count = k, step, count
         lanes = k.lanes.count
         self.one, self.two = step.equals(1), step.equals(2)
         self.whole = count // lanes * lanes
@@ -318,7 +289,6 @@ class _Runs:
         with k.when(self.one):
             with k.loop(self.whole, step=lanes) as (c, _):
                 to.store(line.vector(c), c)
-                prefetch(k, line.at(self.ahead + c))
             with k.when(self.whole < self.count):
                 to.store(line.vector(self.whole, self.rest), self.whole)
         with k.when(self.two):
@@ -333,56 +303,28 @@ class _Runs:
             to.store(line.load(c * self.step), c)
 
 
-def _copy_beside(
-    k: Kernel, a: dict[str, Value], place: Value, x: Value, to: Value, height: int
-) -> None:
-    """Rows that lie side by side in memory: registers of rows, one for each cell, transposed."""
-    lanes, pitch = k.lanes.count, pitch_of(k.lanes)
-    samples = place.load(1, "i64")
-    (z0, z1, iz), (r0, r1, ir), (c0, c1, ic) = (
-        tuple(place.load(BOX + 3 * i + j, "i64") for j in range(3)) for i in range(3)
-    )
-    step, count = a["sw"] * a["xw"], c1 - c0
-    x = x.at(iz * a["xz"] + ir * a["xh"] + ic * a["xw"] + c0 * step)
-    with k.loop(samples) as (n, _), k.loop(z1, start=z0) as (z, _), k.loop(r1, start=r0) as (r, _):
-        cell = ((n * (z1 - z0) + (z - z0)) * (r1 - r0) + (r - r0)) * count
-        line = x.at(n * a["xn"] + z * (a["sz"] * a["xz"]) + r * (a["sh"] * a["xh"]))
-        with k.loop(count, step=lanes) as (c, _):
-            for top in range(0, height, lanes):
-                few = min(lanes, height - top)
-                mask = k.lanes_below(k.constant("i64", few))
-                read = [
-                    line.at((c + j) * step + top).vector(0, k.mask_where(count - c > j, mask))
-                    for j in range(lanes)
-                ]
-                for i, v in enumerate(k.transpose(read)[:few]):
-                    to.store(v, cell + c + (top + i) * pitch)
-
-
 def tile_sums(lanes: Lanes, tile: Tile, height: int) -> Kernel:
-    """tile[i][j] += Σ_q rows[i][q]·panel[q][j] over the cells of a panel of rows."""
-    k = Kernel(
-        f"tile_sums_{height}", ["place: ptr", "rows: ptr", "panel: ptr", "tile: ptr"], lanes
-    )
-    place, rows, panel, at = k.parameters
+    """tile[i][j] += Σ_q rows[i][q]·panel[q][j] over the cells that a panel of rows meets."""
+    k = Kernel(f"tile_sums_{height}", ["place: ptr", "panel: ptr", "tile: ptr"], lanes)
+    place, panel, at = k.parameters
     width = tile.vectors * lanes.count
-    samples, planes, runs, run, first, each_sample, each_plane, each_run = (
-        place.load(RUNS + i, "i64") for i in range(8)
+    samples, planes, runs, run, first, each_sample, each_plane, each_run, sample, plane, row, step = (
+        place.load(RUNS + i, "i64") for i in range(12)
     )
-    pitch, sample, plane, line = (place.load(WHERE + 1 + i, "i64") for i in range(4))
+    rows = [place.load(ROWS + i, "ptr") for i in range(height)]
     places = range(height * tile.vectors)
     begin = [at.vector(i * lanes.count) for i in places]
-    pitches = [pitch * i for i in range(height)]
     with k.loop(samples, carry=begin) as (n, outer_):
         with k.loop(planes, carry=outer_.values) as (z, middle):
             with k.loop(runs, carry=middle.values) as (r, inner):
                 b = panel.at((first + n * each_sample + z * each_plane + r * each_run) * width)
-                row = rows.at(n * sample + z * plane + r * line)
-                with k.loop(run, carry=inner.values) as (c, sums):
+                here = n * sample + z * plane + r * row
+                with k.loop(run, carry=[here, *inner.values]) as (c, turn):
                     vectors = [b.at(c * width).vector(j * lanes.count) for j in range(tile.vectors)]
-                    cell = row.at(c)
-                    sums.values = rank_one(k, [cell.at(p) for p in pitches], vectors, sums.values)
-                inner.values = sums.values
+                    at_, *sums = turn.values
+                    sums = rank_one(k, [one.at(at_) for one in rows], vectors, sums)
+                    turn.values = [at_ + step, *sums]
+                inner.values = turn.values[1:]
             middle.values = inner.values
         outer_.values = middle.values
     for i in places:
