@@ -29,6 +29,7 @@ from convgrad.cpu.tiling import (
 SUMS = 2 << 20  # bytes of tiles that one part keeps
 PIECES = 2 << 20  # bytes that the pieces of a sum may take, all together
 MIX = 4
+LOOP = 2  # products that could be made in the time that a step costs beside its products
 LATENCY = 8  # products that a processor has under way: a tile of fewer takes as long
 TURN = True
 GRADIENT = 320 << 10  # bytes of dy that a block copies
@@ -153,7 +154,7 @@ def tile_for(rows: int, outputs: int, lanes: int, heights: dict[int, int]) -> tu
 
     def steps(vectors: int) -> int:
         cut = panels(rows, options[vectors])
-        products = max(cut.height * vectors, LATENCY, cut.height + vectors)
+        products = max(cut.height * vectors, LATENCY) + LOOP
         return cut.count * -(-outputs // (vectors * lanes)) * products
 
     vectors = min(options, key=steps)

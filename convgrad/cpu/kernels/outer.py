@@ -20,6 +20,7 @@ FIELDS = (
 )  # fmt: skip
 PLACE = 48  # words that tell where a block is
 BOX, RUNS, ROWS = 8, 20, 32  # its words: what a tap meets; runs of cells; where rows lie
+PFP = True
 CELLS = 512  # cells of a block, at most
 
 
@@ -124,7 +125,8 @@ def _pack_row(
     whole = k.select(square & full, columns // lanes * lanes, k.constant("i64", 0))
     with k.loop(whole, step=lanes) as (c, _):
         read = [source.at(a["yo"] * j).vector(c) for j in range(lanes)]
-        for j in range(lanes):
+        if PFP:
+          for j in range(lanes):
             prefetch(k, source.at(a["yo"] * (lanes + j)).at(c))
         for i, v in enumerate(k.transpose(read)):
             to.store(v, (c + i) * width)
