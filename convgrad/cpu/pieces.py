@@ -24,7 +24,7 @@ class Summed(Bound):
         add = _add(problem, pieces, out)
         dense = add.values["run"] == prod(problem.geometry.w_shape) and add.values["s4"] == 1
         operands = {"x": FIRST, "dy": SECOND}
-        if make.values.get("turned"):
+        if make.values.get("turned"):  # the kernel takes the one in the place of the other
             operands = {"x": SECOND, "dy": FIRST}
         self.whole = Program([(make, operands | {"dw": OUT})]) if dense and pieces == 1 else None
         self.summed = Program(

@@ -1,8 +1,9 @@
 """Weight gradient of many channels: outer products, summed over cells in register tiles.
 
-A tile's rows are pairs (channel, tap) of one operand, its lanes channels of the other. A block of
-cells of the lanes' operand is copied into panels [cell][lane]; the cells that a panel of rows meets
-there are copied [row][cell], stay in the first cache, and meet one panel of lanes after another.
+A tile's lanes are channels of one operand, copied into panels [cell][lane], a block of cells at a
+time; its rows are pairs (channel, tap) of the other, read where they lie, a number at a time. A tap
+meets a box of cells, so padding costs nothing and never takes part. Where channels are so few that
+a panel of rows has several taps, and there is padding, rows are copied, with zeros for it.
 """
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
@@ -20,7 +21,6 @@ FIELDS = (
 )  # fmt: skip
 PLACE = 48  # words that tell where a block is
 BOX, RUNS, ROWS = 8, 20, 32  # its words: what a tap meets; runs of cells; where rows lie
-PFP = True
 CELLS = 512  # cells of a block, at most
 
 
@@ -29,11 +29,16 @@ def pitch_of(lanes: Lanes) -> int:
     return CELLS + 64 // lanes.bytes
 
 
+def copied_rows(lanes: Lanes, tile: Tile) -> int:
+    """Elements of scratch for a panel of rows that is copied; whole registers may reach beyond."""
+    return tile.height * pitch_of(lanes) + 64 // lanes.bytes
+
+
 def outer(lanes: Lanes, tile: Tile) -> str:
     """dw[o, (c,τ)] = Σ_q x[c, s·q + shift(τ)]·dy[o, q]: rows are pairs (c, τ), lanes outputs o.
 
-    Rows come in units: one for each tap, or, where `mixed` is more than 1, a single one of all
-    `mixed` taps of each channel. For a map with one tap the roles of x and dy may be exchanged.
+    Rows come in units, one for each tap; or in a single one, with `mixed` > 1 taps of each channel.
+    For a map with one tap and stride 1, x and dy may change places: lanes are then inputs.
     A part is a share of the panels of rows and one of the panels of lanes, of one group, over one
     piece of the blocks of cells.
     """
@@ -45,8 +50,8 @@ def outer(lanes: Lanes, tile: Tile) -> str:
     o0, o1 = (a["opanels"] * (oshare + i) // a["oshares"] for i in (0, 1))
     x, dy = a["x"].at(group * a["xg"]), a["dy"].at(group * a["yg"])
     copied = scratch.at(PLACE * words)
-    sums, size = copied.at(tile.height * pitch_of(lanes) + 64), tile.height * width
-    row = a["units"] * (o1 - o0) * size  # sums: [row panel][unit][lane panel][row][lane]
+    sums, size = copied.at(copied_rows(lanes, tile)), tile.height * width
+    row = a["units"] * (o1 - o0) * size  # sums: [rows' panel][unit][lanes' panel][row][lane]
     total = (p1 - p0) * row
     panels = sums.at(total)
     cells = a["NB"] * a["BZ"] * a["BR"] * a["BC"]
@@ -125,9 +130,6 @@ def _pack_row(
     whole = k.select(square & full, columns // lanes * lanes, k.constant("i64", 0))
     with k.loop(whole, step=lanes) as (c, _):
         read = [source.at(a["yo"] * j).vector(c) for j in range(lanes)]
-        if PFP:
-          for j in range(lanes):
-            prefetch(k, source.at(a["yo"] * (lanes + j)).at(c))
         for i, v in enumerate(k.transpose(read)):
             to.store(v, (c + i) * width)
     with k.when(square), k.loop(columns, start=whole, step=lanes) as (c, _):
@@ -140,12 +142,6 @@ def _pack_row(
             to.store(v, (c + i) * width)
     with k.when((beside | along).equals(0)), k.loop(columns) as (c, _):
         to.store(source.at(c * a["yw"]).gather(a["yo"], k.lanes_below(channels)), c * width)
-
-
-def prefetch(k: Kernel, at: Value) -> None:
-    """Have the line of memory at this place, which need not exist, brought into the cache."""
-    read, near, data = (k.constant("i32", word) for word in (0, 3, 1))
-    k.call("llvm.prefetch.p0", "void", at, read, near, data)
 
 
 def find_rows(lanes: Lanes, height: int) -> Kernel:
@@ -220,18 +216,17 @@ def _in_place(
     )  # fmt: skip
     for i, word in enumerate(words):
         place.store(word, RUNS + i)
-    first = a["taps"].at(tap * 3, "i64")
-    x = x.at((iz - first.load(0, "i64")) * a["xz"] + z0 * deep)
-    x = x.at((ir - first.load(1, "i64")) * a["xh"] + r0 * high)
-    x = x.at((ic - first.load(2, "i64")) * a["xw"] + c0 * wide)
+    x = x.at(iz * a["xz"] + z0 * deep + ir * a["xh"] + r0 * high + ic * a["xw"] + c0 * wide)
+    first = _offset(a, tap)
     for i in range(height):
-        here = a["taps"].at(tap * 3, "i64")
-        at = x.at(channel * a["xc"])
-        for axis, name in enumerate(("xz", "xh", "xw")):
-            at = at.at(here.load(axis, "i64") * a[name])
-        place.store(at, ROWS + i)
-        if i + 1 < height:
-            channel, tap = _next_row(k, a, channel, tap)
+        place.store(x.at(channel * a["xc"] + (_offset(a, tap) - first)), ROWS + i)
+        channel, tap = _next_row(k, a, channel, tap)
+
+
+def _offset(a: dict[str, Value], tap: Value) -> Value:
+    """Where the first result meets the source, in elements from the source's first cell."""
+    z, r, c = (a["taps"].at(tap * 3, "i64").load(axis, "i64") for axis in range(3))
+    return z * a["xz"] + r * a["xh"] + c * a["xw"]
 
 
 def _copy_rows(
@@ -310,9 +305,20 @@ def tile_sums(lanes: Lanes, tile: Tile, height: int) -> Kernel:
     k = Kernel(f"tile_sums_{height}", ["place: ptr", "panel: ptr", "tile: ptr"], lanes)
     place, panel, at = k.parameters
     width = tile.vectors * lanes.count
-    samples, planes, runs, run, first, each_sample, each_plane, each_run, sample, plane, row, step = (
-        place.load(RUNS + i, "i64") for i in range(12)
-    )
+    (
+        samples,
+        planes,
+        runs,
+        run,
+        first,
+        each_sample,
+        each_plane,
+        each_run,
+        sample,
+        plane,
+        row,
+        step,
+    ) = (place.load(RUNS + i, "i64") for i in range(12))
     rows = [place.load(ROWS + i, "ptr") for i in range(height)]
     places = range(height * tile.vectors)
     begin = [at.vector(i * lanes.count) for i in places]
