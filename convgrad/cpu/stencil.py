@@ -26,6 +26,7 @@ from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
 from convgrad.cpu.program import BETWEEN, BIAS, OUT, Program, Step, sides
 from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
+from convgrad.cpu.stencil_in_place import in_place, plane_work
 from convgrad.cpu.stencil_jobs import (
     channels,
     thread_bytes,
@@ -84,7 +85,8 @@ def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> B
     if problem.direction == "weight_grad":
         return Summed(problem, weight_work(problem, first, second), out)
     (source, x), (weights, w), no_bias = sides(problem, first, second)
-    one = work(problem, source, weights, out)
+    make = plane_work if in_place(problem, source, out) else work
+    one = make(problem, source, weights, out)
     steps: list[Step] = [(one.pack, {"w": w, "to": BETWEEN})] if one.weights else []
     steps.append((one.stencil, {"x": x, "w": BETWEEN, "y": OUT, "bias": BIAS}))
     return Program(steps, one.weights * problem.dtype.itemsize, no_bias)

@@ -214,7 +214,7 @@ def lengths(problem: Problem) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _strips(problem: Problem) -> list[tuple[int, list[tuple[Tap, Tap, Tap]]]]:
+def strips_of(problem: Problem) -> list[tuple[int, list[tuple[Tap, Tap, Tap]]]]:
     """Every residue's taps as strips: (residue, taps one below the other)."""
     deep, high, wide = lines(problem)
     most, found = lengths(problem)[0], []
@@ -265,9 +265,8 @@ def work(problem: Problem, source: Strides, w: Strides, out: Strides) -> Work:
     sums, rows = channels(problem)
     share, tile, area = layout(problem)
     assert tile is not None
-    here, there = _strides(source, item), _strides(out, item)
+    here, there = elements(source, item), elements(out, item)
     first, second, *axes = (s // item for s in w)
-    group = g.group_out * first
     if problem.direction == "input_grad":
         first, second = second, first
     stage_row = area.registers * area.lanes
@@ -284,15 +283,9 @@ def work(problem: Problem, source: Strides, w: Strides, out: Strides) -> Work:
     way = (kind, wide.every, True) if plain else (GATHER, 0, False)
     shape = Stencil(tile, *way, share)
     cut = _cut(problem, area)
-    each = max(1, 2048 // max(1, len(picks) * rows))
     element = ELEMENTS[problem.dtype.name]
     threaded = g.macs > SMALL
-    pack = Job(
-        PACK_STENCIL, element, tile.height,
-        {"picks": picks.ctypes.data, "G": g.groups, "each": each, "L": len(picks), "O": rows,
-         "panels": panels, "so": first, "wg": group},
-        -(-g.groups // each), threaded, (picks,),
-    )  # fmt: skip
+    pack = pack_job(problem, w, picks, tile.height)
     yn, yo, yz, yh, yw = there
     values = _source(problem, here) | _area(problem, area) | {
         "taps": taps.ctypes.data, "residues": residues.ctypes.data, "slots": slots.ctypes.data,
@@ -311,6 +304,22 @@ def work(problem: Problem, source: Strides, w: Strides, out: Strides) -> Work:
     return Work(pack, Job(STENCIL, element, shape, values, parts, threaded, tables), number)
 
 
+def pack_job(problem: Problem, w: Strides, picks: np.ndarray, height: int) -> Job:
+    """The job that packs panels of `height` rows of weights, in the order of `picks`."""
+    g = problem.geometry
+    _, rows = channels(problem)
+    first, second, *_ = (s // problem.dtype.itemsize for s in w)
+    group = g.group_out * first
+    row = second if problem.direction == "input_grad" else first
+    each = max(1, 2048 // max(1, len(picks) * rows))
+    values = {
+        "picks": picks.ctypes.data, "G": g.groups, "each": each, "L": len(picks), "O": rows,
+        "panels": -(-rows // height), "so": row, "wg": group,
+    }  # fmt: skip
+    element, parts = ELEMENTS[problem.dtype.name], -(-g.groups // each)
+    return Job(PACK_STENCIL, element, height, values, parts, g.macs > SMALL, (picks,))
+
+
 def _tables(
     problem: Problem, area: Area, tile: Strips | Slots, strides: tuple[int, ...],
     stage: tuple[int, int, int],
@@ -325,7 +334,7 @@ def _tables(
     sums, _ = channels(problem)
     channel, *axes = strides
     every = list(product(deep.residues, high.residues, wide.residues))
-    strips = _strips(problem)
+    strips = strips_of(problem)
 
     def place(tap: tuple[Tap, Tap, Tap]) -> int:
         return sum(t.k * s for t, s in zip(tap[3 - g.rank :], axes, strict=True))
@@ -372,7 +381,7 @@ def weight_work(problem: Problem, x: Strides, dy: Strides) -> Job:
     """The job of dw for arrays with these strides in bytes."""
     g, item = problem.geometry, problem.dtype.itemsize
     wide = lines(problem)[2]
-    here, there = _strides(x, item), _strides(dy, item)
+    here, there = elements(x, item), elements(dy, item)
     share, _, area = layout(problem)
     shape, tiles = weight_tiles(problem)
     kind = _kind(wide, here[4])
@@ -629,7 +638,7 @@ def _area(problem: Problem, area: Area) -> dict[str, int]:
     }  # fmt: skip
 
 
-def _strides(strides: tuple[int, ...], item: int) -> tuple[int, ...]:
+def elements(strides: tuple[int, ...], item: int) -> tuple[int, ...]:
     """Strides in elements for sample, channel and three axes."""
     n, c, *spatial = (s // item for s in strides)
     return (n, c, *(0,) * (3 - len(spatial)), *spatial)

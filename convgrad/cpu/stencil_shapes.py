@@ -54,6 +54,22 @@ class Stencil:
 
 
 @dataclass(frozen=True)
+class InPlace:
+    """A depthwise tile over planes as they lie: `rows` rows of a register for each residue.
+
+    step: the columns' stride. every: residues of rows and of columns. narrow: as in Stencil.
+    columns: for each residue the number of strips of each length, side by side; or empty, where
+    it is counted at run time."""
+
+    strips: tuple[int, ...]
+    rows: int
+    step: int
+    every: tuple[int, int]
+    columns: tuple[tuple[int, ...], ...]
+    narrow: int
+
+
+@dataclass(frozen=True)
 class Sums:
     """A tile of a weight gradient: `height` output channels by strips of (taps, columns), over
     `rows` rows of dy at a time."""
@@ -100,6 +116,26 @@ def shapes(level: str) -> Iterator[Stencil]:
             yield Stencil(Slots(height, vectors), *way, 1)
     if BITS[level] > 128:
         yield Stencil(Strips((3,), 7, 1), RUNS, 1, True, 2)
+
+
+# (columns' stride, residues of rows, of columns) → rows of a tile in place: the numbers to choose
+# from
+FACTORS_IN_PLACE = 9  # of a tile whose strips are counted beforehand
+ROWS_IN_PLACE = {(1, 1, 1): (1, 4, 7), (2, 1, 1): (1, 4, 7), (1, 2, 2): (2,), (1, 1, 2): (1, 4)}
+
+
+def in_place_shapes(level: str) -> Iterator[InPlace]:
+    """Every tile of the common lengths of strips, and what 3×3 kernels are made with."""
+    for (step, high, wide), able in ROWS_IN_PLACE.items():
+        for rows in able:
+            for strips in ((3,), (2, 1), (4, 3)) if rows > 1 else ((1,),):
+                yield InPlace(strips, rows, step, (high, wide), (), 1)
+    for rows in (4, 7):
+        yield InPlace((3,), rows, 1, (1, 1), ((3,),), 1)
+        yield InPlace((2, 1), rows, 2, (1, 1), ((3, 3),), 1)
+    yield InPlace((2, 1), 2, 1, (2, 2), ((0, 1), (0, 2), (1, 0), (2, 0)), 1)
+    if BITS[level] > 128:
+        yield InPlace((3,), 7, 1, (1, 1), ((3,),), 2)
 
 
 def weight_shapes(level: str) -> Iterator[Sums]:

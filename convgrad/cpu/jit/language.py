@@ -153,6 +153,15 @@ class Value:
             place, self.kernel.constant("i32", align), mask, self.kernel.zero(),
         )  # fmt: skip
 
+    def mask(self, offset: "Operand" = 0) -> "Value":
+        """A mask from memory: words as wide as an element, negative in the lanes that are on."""
+        kernel, lanes, place = self.kernel, self.kernel.lanes, self.at(offset)
+        kind = f"<{lanes.count} x i{8 * lanes.bytes}>"
+        words = kernel.emit(kind, f"load {kind}, ptr {place.text}, align {lanes.bytes}")
+        return kernel.emit(
+            f"<{lanes.count} x i1>", f"icmp slt {kind} {words.text}, zeroinitializer"
+        )
+
     def words(self) -> "Value":
         """A register's worth of consecutive 16-bit numbers, each in a word of 32 bits."""
         kernel, count = self.kernel, self.kernel.lanes.count

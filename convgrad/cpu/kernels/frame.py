@@ -14,6 +14,7 @@ POINTERS = (
     "x", "w", "y", "dy", "dw", "to", "taps", "places", "starts", "lists", "bands", "where", "bias",
     "u", "v", "spectra",
     "column_passes", "row_passes", "line_factors", "picks", "residues", "slots",
+    "columns", "masks", "deeps",
 )  # fmt: skip
 
 
