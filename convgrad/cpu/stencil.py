@@ -26,7 +26,7 @@ from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
 from convgrad.cpu.program import BETWEEN, BIAS, OUT, Program, Step, sides
 from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
-from convgrad.cpu.stencil_in_place import in_place, plane_work
+from convgrad.cpu.stencil_in_place import in_place, plane_work, sums_work
 from convgrad.cpu.stencil_jobs import (
     channels,
     thread_bytes,
@@ -83,7 +83,8 @@ def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bou
 @lru_cache(maxsize=1024)
 def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
     if problem.direction == "weight_grad":
-        return Summed(problem, weight_work(problem, first, second), out)
+        make_sums = sums_work if in_place(problem, first, second) else weight_work
+        return Summed(problem, make_sums(problem, first, second), out)
     (source, x), (weights, w), no_bias = sides(problem, first, second)
     make = plane_work if in_place(problem, source, out) else work
     one = make(problem, source, weights, out)

@@ -2,6 +2,7 @@
 
 in_place    whether a depthwise map of arrays with these strides is done without a copy
 plane_work  the job of y or dx
+sums_work   the job of dw
 """
 
 from functools import lru_cache
@@ -13,6 +14,7 @@ from convgrad.algorithm import Problem
 from convgrad.cpu.correlation import Tap
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.job import Job
+from convgrad.cpu.kernels.plane_weights import PLANE_WEIGHTS
 from convgrad.cpu.kernels.planes import ENTRY, IN_ORDER, MASKED, PLANES, WHOLE
 from convgrad.cpu.stencil_jobs import (
     PART,
@@ -22,16 +24,21 @@ from convgrad.cpu.stencil_jobs import (
     Work,
     channels,
     elements,
+    layout,
     lengths,
     lines,
     pack_job,
+    parts_of,
     share_of_lanes,
     strips_of,
+    weight_tables,
+    weight_tiles,
 )
-from convgrad.cpu.stencil_shapes import FACTORS_IN_PLACE, RESIDUE, ROWS_IN_PLACE, InPlace
+from convgrad.cpu.stencil_shapes import FACTORS_IN_PLACE, RESIDUE, ROWS_IN_PLACE, InPlace, SumsInPlace
 from convgrad.cpu.tiling import ELEMENTS
 
 MASKING = ("avx2", "avx512")  # where a register's masked load costs what a load does
+SUMS_BYTES = 8 << 10  # of the sums of channels that are worked on together
 MOST_TAPS = 50  # of a kernel whose edges are masked anew for each tap
 
 
@@ -117,6 +124,48 @@ def plane_work(problem: Problem, source: Strides, w: Strides, out: Strides) -> W
         (taps, residues, columns, masks, deeps),
     )  # fmt: skip
     return Work(pack_job(problem, w, picks, 1), job, g.groups * len(picks))
+
+
+@lru_cache(maxsize=1024)
+def sums_work(problem: Problem, x: Strides, dy: Strides) -> Job:
+    """The job of dw for arrays with these strides in bytes, read in place."""
+    g, item = problem.geometry, problem.dtype.itemsize
+    element = ELEMENTS[problem.dtype.name]
+    deep, high, wide = lines(problem)
+    tile, tiles = weight_tiles(problem)
+    share, _, area = layout(problem)
+    shape = SumsInPlace(tile.strips, tile.rows, wide.stride, share)
+    lanes = compiler.target().lanes(element).count // share
+    xn, xc, xz, xh, _ = elements(x, item)
+    yn, yc, yz, yh, _ = elements(dy, item)
+    columns, masks, offsets = register_tables(wide, lanes, shape.step, problem.dtype)
+    _, picks = weight_tables(problem, area, tile, tiles)
+    entries = [
+        entry(problem, strip[0], high.reach + high.size, offsets)
+        for own in tiles for columns_ in own for _, strip in columns_
+    ]  # fmt: skip
+    taps, deeps = np.array(entries, np.int64), depths(deep)
+    zeros = table_cells(problem, high.size)
+    sums = zeros + -(-wide.source // lanes) * lanes
+    cut = parts_of(problem, area)
+    room = -(-len(picks) // lanes) * lanes * lanes * item
+    values = {
+        "taps": taps.ctypes.data, "columns": columns.ctypes.data, "masks": masks.ctypes.data,
+        "deeps": deeps.ctypes.data, "picks": picks.ctypes.data,
+        "xn": xn, "xc": xc, "xz": xz, "xh": xh, "D": deep.source, "H": high.source,
+        "W": wide.source, "ph": high.pad, "sz": deep.stride, "sh": high.stride, "sw": wide.stride,
+        "fh": high.phases, "reachh": high.reach, "ndeep": len(deeps),
+        "N": g.batch, "OZ": deep.size, "OH": high.size, "G": g.groups, "runs": cut.runs,
+        "pieces": min(cut.shares, g.batch * deep.size), "GB": max(1, SUMS_BYTES // room),
+        "ncolumns": len(columns), "yn": yn, "yc": yc, "yz": yz, "yh": yh, "zeros": zeros,
+        "sums": sums, "dws": g.groups * g.taps, "O": 1, "panels": 1, "L": len(picks),
+        "CK": g.taps,
+    }  # fmt: skip
+    values |= {f"tiles{i}": len(own) for i, own in enumerate(tiles)}
+    return Job(
+        PLANE_WEIGHTS, element, shape, values, values["runs"] * values["pieces"],
+        g.macs > SMALL, (taps, columns, masks, deeps, picks),
+    )  # fmt: skip
 
 
 def _parts(problem: Problem, planes: int, tiles: int) -> tuple[int, int]:

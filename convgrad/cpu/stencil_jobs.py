@@ -282,7 +282,7 @@ def work(problem: Problem, source: Strides, w: Strides, out: Strides) -> Work:
     plain = kind != GATHER and wide.every <= 2 and there[4] == 1
     way = (kind, wide.every, True) if plain else (GATHER, 0, False)
     shape = Stencil(tile, *way, share)
-    cut = _cut(problem, area)
+    cut = parts_of(problem, area)
     element = ELEMENTS[problem.dtype.name]
     threaded = g.macs > SMALL
     pack = pack_job(problem, w, picks, tile.height)
@@ -387,10 +387,10 @@ def weight_work(problem: Problem, x: Strides, dy: Strides) -> Job:
     kind = _kind(wide, here[4])
     way = (kind, True) if kind != GATHER and there[4] == 1 else (GATHER, False)
     shape = Sums(shape.strips, shape.rows, shape.height, *way, share)
-    taps, picks = _weight_tables(problem, area, shape, tiles)
+    taps, picks = weight_tables(problem, area, shape, tiles)
     count = len(picks) // shape.height
     slots, numbers, last = _weight_slots(problem, area, shape.rows)
-    cut = _cut(problem, area)
+    cut = parts_of(problem, area)
     yn, yo, yz, yh, yw = there
     size = g.group_out * g.group_in * g.taps
     values = _source(problem, here) | _area(problem, area) | {
@@ -461,7 +461,7 @@ def _tiled(strips: list, columns: int) -> list[Tile]:
     return tiles
 
 
-def _weight_tables(
+def weight_tables(
     problem: Problem, area: Area, shape: Sums, tiles: list[list[Tile]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where each column of each tile reads in the copy; where each sum goes in dw."""
@@ -532,7 +532,7 @@ class Cut:
     shares: int
 
 
-def _cut(problem: Problem, area: Area) -> Cut:
+def parts_of(problem: Problem, area: Area) -> Cut:
     """Parts of some tens of microseconds; of a long sum, at most as many pieces as are needed.
 
     A weight gradient's pieces are shares of all blocks, samples too.

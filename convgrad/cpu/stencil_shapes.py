@@ -86,6 +86,16 @@ class Sums:
         return max(t * u for t, u in self.strips)
 
 
+@dataclass(frozen=True)
+class SumsInPlace:
+    """A tile of a depthwise weight gradient over planes as they lie: see Sums and InPlace."""
+
+    strips: tuple[tuple[int, int], ...]
+    rows: int
+    step: int
+    narrow: int
+
+
 # channels → registers of cells: AVX multiplies by a number in memory, the others need registers
 SLOTS = {
     16: {1: 8, 2: 6, 3: 3, 4: 3, 6: 2},
@@ -149,3 +159,12 @@ def weight_shapes(level: str) -> Iterator[Sums]:
         yield Sums(tuple((n, columns[n][-1]) for n in (3, 2, 1)), 2, 1, read, contiguous, 1)
     for height, pairs in PAIRS_OF[REGISTERS[level]].items():
         yield Sums(((1, pairs),), 1, height, RUNS, True, 1)
+
+
+def sums_in_place_shapes(level: str) -> Iterator[SumsInPlace]:
+    """Every tile of each length of strip, for strides of one and two."""
+    for length, able in SUMS[REGISTERS[level]].items():
+        for number in able:
+            for step in (1, 2):
+                rows = 2 if length > 1 else 1
+                yield SumsInPlace(((length, number),), rows, step, 1)

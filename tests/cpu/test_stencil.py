@@ -23,6 +23,7 @@ import convgrad as cg
 from convgrad.algorithm import DIRECTIONS, Epilogue
 from convgrad.cpu import stencil
 from convgrad.cpu.jit import compiler, threads
+from convgrad.cpu.kernels.planes import PLANES
 from convgrad.cpu.kernels.stencil import PACK_STENCIL, STENCIL
 from convgrad.cpu.kernels.stencil_weights import STENCIL_WEIGHTS
 
@@ -30,7 +31,7 @@ DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float3
 CODES = [
     (level, element, generator, shape)
     for level in TARGETS
-    for generator in (PACK_STENCIL, STENCIL, STENCIL_WEIGHTS)
+    for generator in (PACK_STENCIL, PLANES, STENCIL, STENCIL_WEIGHTS)
     for element in ("float", "double")
     for shape in generator.shapes(level)
     if getattr(shape, "narrow", 1) == 1 or element == "float"

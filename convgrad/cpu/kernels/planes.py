@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from convgrad.cpu.jit.language import Kernel, Lanes, Operand, Value
 from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.frame import split, start
-from convgrad.cpu.kernels.rows import narrowed
+from convgrad.cpu.kernels.rows import ask_ahead, narrowed
 from convgrad.cpu.stencil_shapes import RESIDUE, InPlace, in_place_shapes
 
 ENTRY = 3  # words of a strip: its row in the table of rows, its first column, its mask
@@ -48,6 +48,10 @@ def planes(lanes: Lanes, shape: InPlace) -> str:
             passed = k.select(a["free"].equals(1), z * a["OH"], k.constant("i64", 0))
             safe = following - passed - a["behind"]
             point_at_rows(k, a, rows, zeros, source, z, r, a["reachh"] + shape.rows)
+            begin = source.at(z * a["sz"] * a["xz"] + r * a["sh"] * a["xh"])
+            ask_ahead(k, begin, a["sh"] * shape.rows * a["xh"])
+            begin = result.at(z * a["yz"] + r * high * a["yh"])
+            ask_ahead(k, begin, a["yh"] * (high * shape.rows), write=True)
             to = result.at(z * a["yz"])
             with k.loop(a["ncolumns"]) as (q, _):
                 first, masks, way, whole = (

@@ -12,6 +12,7 @@ from convgrad.cpu.jit.language import Kernel, Lanes, Value
 
 GATHER, RUNS, PAIRS = 0, 1, 2  # a row's cells one by one; consecutive; consecutive, in two phases
 
+AHEAD = 2048  # bytes: what is worked on while a cache line comes from memory
 # For each plane of a copy: where its rows go, and where they come from.
 Planes = Callable[[], AbstractContextManager[tuple[Value, Value]]]
 
@@ -19,6 +20,13 @@ Planes = Callable[[], AbstractContextManager[tuple[Value, Value]]]
 def narrowed(lanes: Lanes, share: int) -> Lanes:
     """Registers of which only a share of the lanes is used, for short rows."""
     return Lanes(lanes.element, lanes.count // share)
+
+
+def ask_ahead(k: Kernel, place: Value, count: Value, write: bool = False) -> None:
+    """Ask for the cache lines of `count` elements that are needed some planes later."""
+    far = AHEAD // k.lanes.bytes
+    with k.loop(count, step=64 // k.lanes.bytes) as (i, _):
+        place.prefetch(i + far, write)
 
 
 def load_rows(
@@ -53,6 +61,8 @@ def load_rows(
                     plane = (c * every * a["fw"] * a["cells"]) + n * a["Dq"] * a["Hq"] * a["Wq"]
                     yield origin.at(plane + skipped * a["Wq"]), source.at(c * a["xc"] + n * a["xn"])
 
+            with each_plane(none) as (_, own):
+                ask_ahead(k, own, (end - begin) * a["sh"] * a["xh"])
             for low, high_row in ((none, begin), (end, rows)):
                 with each_plane(low) as (plane, _), k.loop(a["fw"]) as (fw, _):
                     _clear(k, plane.at(fw * a["cells"]), (high_row - low) * a["Wq"])

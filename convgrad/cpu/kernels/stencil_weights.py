@@ -64,7 +64,7 @@ def stencil_weights(lanes: Lanes, shape: Sums) -> str:
         dw = a["dw"].at(piece * a["dws"] + g * a["O"] * a["CK"])
         with k.loop(groups) as (own, _):
             place = sums.at(own * room * count)
-            _reduce(k, a, height, place, room, dw.at(own * a["O"] * a["CK"]))
+            reduce(k, a, height, place, room, dw.at(own * a["O"] * a["CK"]))
     return k.text()
 
 
@@ -161,7 +161,7 @@ def _sum_step(
     return sums
 
 
-def _reduce(
+def reduce(
     k: Kernel, a: dict[str, Value], height: int, sums: Value, room: Value, dw: Value
 ) -> None:
     """The lanes of each sum added up, and the sums put where picks[l, m] says."""
