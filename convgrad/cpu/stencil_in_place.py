@@ -34,11 +34,19 @@ from convgrad.cpu.stencil_jobs import (
     weight_tables,
     weight_tiles,
 )
-from convgrad.cpu.stencil_shapes import FACTORS_IN_PLACE, RESIDUE, ROWS_IN_PLACE, InPlace, SumsInPlace
+from convgrad.cpu.stencil_shapes import (
+    FACTORS_IN_PLACE,
+    RESIDUE,
+    ROWS_IN_PLACE,
+    InPlace,
+    SumsInPlace,
+)
 from convgrad.cpu.tiling import ELEMENTS
 
 MASKING = ("avx2", "avx512")  # where a register's masked load costs what a load does
+BLOCK = 8 << 10  # bytes of the rows of x that are worked on together
 SUMS_BYTES = 8 << 10  # of the sums of channels that are worked on together
+NARROW = 16  # columns up to which two registers for every second cell cost less than a copy
 MOST_TAPS = 50  # of a kernel whose edges are masked anew for each tap
 
 
@@ -54,6 +62,7 @@ def in_place(problem: Problem, source: Strides, other: Strides) -> bool:
         and (wide.stride, high.every, wide.every) in ROWS_IN_PLACE
         and min(high.size, wide.size) > 2
         and problem.geometry.taps <= MOST_TAPS
+        and (problem.direction != "weight_grad" or wide.stride == 1 or wide.source <= NARROW)
     )
 
 
@@ -140,12 +149,13 @@ def sums_work(problem: Problem, x: Strides, dy: Strides) -> Job:
     yn, yc, yz, yh, _ = elements(dy, item)
     columns, masks, offsets = register_tables(wide, lanes, shape.step, problem.dtype)
     _, picks = weight_tables(problem, area, tile, tiles)
+    rows = min(high.size, max(8, BLOCK // (high.stride * wide.source * item) // 2 * 2))
     entries = [
-        entry(problem, strip[0], high.reach + high.size, offsets)
+        entry(problem, strip[0], high.reach + rows, offsets)
         for own in tiles for columns_ in own for _, strip in columns_
     ]  # fmt: skip
     taps, deeps = np.array(entries, np.int64), depths(deep)
-    zeros = table_cells(problem, high.size)
+    zeros = table_cells(problem, rows)
     sums = zeros + -(-wide.source // lanes) * lanes
     cut = parts_of(problem, area)
     room = -(-len(picks) // lanes) * lanes * lanes * item
@@ -155,7 +165,7 @@ def sums_work(problem: Problem, x: Strides, dy: Strides) -> Job:
         "xn": xn, "xc": xc, "xz": xz, "xh": xh, "D": deep.source, "H": high.source,
         "W": wide.source, "ph": high.pad, "sz": deep.stride, "sh": high.stride, "sw": wide.stride,
         "fh": high.phases, "reachh": high.reach, "ndeep": len(deeps),
-        "N": g.batch, "OZ": deep.size, "OH": high.size, "G": g.groups, "runs": cut.runs,
+        "N": g.batch, "OZ": deep.size, "OH": high.size, "BR": rows, "G": g.groups, "runs": cut.runs,
         "pieces": min(cut.shares, g.batch * deep.size), "GB": max(1, SUMS_BYTES // room),
         "ncolumns": len(columns), "yn": yn, "yc": yc, "yz": yz, "yh": yh, "zeros": zeros,
         "sums": sums, "dws": g.groups * g.taps, "O": 1, "panels": 1, "L": len(picks),
@@ -267,4 +277,3 @@ def entry(
     depth = list(deep.residues[0]).index(z)
     offset = _offset(wide, w)
     return (depth * high.phases + h.phase) * count + h.shift, offset, offsets[offset]
-

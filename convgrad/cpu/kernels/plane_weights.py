@@ -18,7 +18,7 @@ from convgrad.cpu.stencil_shapes import SumsInPlace, sums_in_place_shapes
 FIELDS = (
     "x", "dy", "dw", "taps", "columns", "masks", "deeps", "picks",
     "xn", "xc", "xz", "xh", "D", "H", "W", "ph", "sz", "sh", "sw", "fh", "reachh", "ndeep",
-    "N", "OZ", "OH", "G", "runs", "pieces", "GB", "ncolumns", "tiles0", "tiles1", "tiles2",
+    "N", "OZ", "OH", "BR", "G", "runs", "pieces", "GB", "ncolumns", "tiles0", "tiles1", "tiles2",
     "yn", "yc", "yz", "yh", "zeros", "sums", "dws", "O", "panels", "L", "CK",
 )  # fmt: skip
 
@@ -40,26 +40,31 @@ def plane_weights(lanes: Lanes, shape: SumsInPlace) -> str:
         groups = a["GB"].minimum(g1 - g)
         with k.loop(groups * room) as (i, _):
             sums.store(k.zero(), i * count)
-        with k.loop(u1, start=u0) as (u, _), k.loop(groups) as (own, _):
+        with (
+            k.loop(u1, start=u0) as (u, _),
+            k.loop(groups) as (own, _),
+            k.loop(a["OH"], step=a["BR"]) as (r, _),
+        ):
             n, z = u // a["OZ"], u % a["OZ"]
             source = a["x"].at(n * a["xn"] + (g + own) * a["xc"])
-            dy = a["dy"].at(n * a["yn"] + (g + own) * a["yc"] + z * a["yz"])
-            point_at_rows(
-                k, a, rows, zeros, source, z, k.constant("i64", 0), a["reachh"] + a["OH"]
-            )
-            ask_ahead(k, source.at(z * a["sz"] * a["xz"]), a["sh"] * a["OH"] * a["xh"])
-            ask_ahead(k, dy, a["OH"] * a["yh"])
-            _add_plane(k, a, shape, rows, dy, sums.at(own * room * count))
+            dy = a["dy"].at(n * a["yn"] + (g + own) * a["yc"] + z * a["yz"] + r * a["yh"])
+            point_at_rows(k, a, rows, zeros, source, z, r, a["reachh"] + a["BR"])
+            high = a["BR"].minimum(a["OH"] - r)
+            first = source.at(z * a["sz"] * a["xz"] + r * a["sh"] * a["xh"])
+            ask_ahead(k, first, high * a["sh"] * a["xh"])
+            ask_ahead(k, dy, high * a["yh"])
+            _add_rows(k, a, shape, rows, dy, sums.at(own * room * count), high)
         to = a["dw"].at(piece * a["dws"] + g * a["CK"])
         with k.loop(groups) as (own, _):
             reduce(k, a, 1, sums.at(own * room * count), room, to.at(own * a["CK"]))
     return k.text()
 
 
-def _add_plane(
-    k: Kernel, a: dict[str, Value], shape: SumsInPlace, rows: Value, dy: Value, sums: Value
-) -> None:
-    """Every tile of taps over one plane of results."""
+def _add_rows(
+    k: Kernel, a: dict[str, Value], shape: SumsInPlace, rows: Value, dy: Value, sums: Value,
+    high: Value,
+) -> None:  # fmt: skip
+    """Every tile of taps over `high` rows of dy."""
     taps, count = a["taps"], k.lanes.count
     for index, (strip, columns) in enumerate(shape.strips):
         micro = plane_sums(k.lanes, shape, strip, columns, f"plane_sums{index}")
@@ -67,7 +72,7 @@ def _add_plane(
         with k.loop(a[f"tiles{index}"]) as (tile, _):
             k.do(
                 micro, rows, dy, sums.at(tile * size), taps.at(tile * (columns * ENTRY), "i64"),
-                a["columns"], a["masks"], a["ncolumns"], a["OH"], a["yh"], a["sw"],
+                a["columns"], a["masks"], a["ncolumns"], high, a["yh"], a["sw"],
             )  # fmt: skip
         taps = taps.at(a[f"tiles{index}"] * (columns * ENTRY), "i64")
         sums = sums.at(a[f"tiles{index}"] * size)
@@ -91,9 +96,8 @@ def plane_sums(lanes: Lanes, shape: SumsInPlace, strip: int, columns: int, name:
         on = [[own.mask(e[2] + j * count) for j in range(shape.step)] for e in entries]
         totals = [sums.vector(i * count) for i in range(strip * columns)]
         together = high // shape.rows * shape.rows
-        for lines, begin, end in ((shape.rows, k.constant("i64", 0), together), (1, together, high)):
-            if lines == 1 == shape.rows and end is high:
-                continue
+        spans = [(shape.rows, k.constant("i64", 0), together), (1, together, high)]
+        for lines, begin, end in spans[: shape.rows]:
             with k.loop(end, start=begin, step=lines, carry=totals) as (r, state):
                 gradients = [
                     _gradient(k, shape, dy.at((r + i) * yh + first), fresh) for i in range(lines)

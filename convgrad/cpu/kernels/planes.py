@@ -62,10 +62,8 @@ def planes(lanes: Lanes, shape: InPlace) -> str:
                     _residue(k, a, shape, rows, weights, on, first * a["sw"], index)
                     for index in range(high * wide)
                 ]
-                far = k.constant("i64", 1 << 40)
-                limit = k.select(
-                    way.equals(IN_ORDER), safe, k.select(way.equals(WHOLE), far, k.constant("i64", 0))
-                )
+                far, none = k.constant("i64", 1 << 40), k.constant("i64", 0)
+                limit = k.select(way.equals(IN_ORDER), safe, k.select(way.equals(WHOLE), far, none))
                 out = [
                     _finished(k, shape, [part[i] for part in sums[h * wide :][:wide]], scale, bias)
                     for i in range(shape.rows)

@@ -61,8 +61,6 @@ def load_rows(
                     plane = (c * every * a["fw"] * a["cells"]) + n * a["Dq"] * a["Hq"] * a["Wq"]
                     yield origin.at(plane + skipped * a["Wq"]), source.at(c * a["xc"] + n * a["xn"])
 
-            with each_plane(none) as (_, own):
-                ask_ahead(k, own, (end - begin) * a["sh"] * a["xh"])
             for low, high_row in ((none, begin), (end, rows)):
                 with each_plane(low) as (plane, _), k.loop(a["fw"]) as (fw, _):
                     _clear(k, plane.at(fw * a["cells"]), (high_row - low) * a["Wq"])
