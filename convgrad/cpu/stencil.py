@@ -26,13 +26,11 @@ from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
 from convgrad.cpu.program import BETWEEN, BIAS, OUT, Program, Step, sides
 from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
+from convgrad.cpu.stencil_axes import channels
 from convgrad.cpu.stencil_in_place import in_place, plane_work, sums_work
-from convgrad.cpu.stencil_jobs import (
-    channels,
-    thread_bytes,
-    weight_work,
-    work,
-)
+from convgrad.cpu.stencil_jobs import work
+from convgrad.cpu.stencil_layout import thread_bytes
+from convgrad.cpu.stencil_sums import weight_work
 
 FEW = 32  # channels of a group, on each side, up to which the kernels are for
 

@@ -10,30 +10,15 @@ from math import prod
 
 import numpy as np
 
-from convgrad.algorithm import Problem
+from convgrad.algorithm import Problem, Strides
 from convgrad.cpu.correlation import Tap
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.job import Job
 from convgrad.cpu.kernels.plane_weights import PLANE_WEIGHTS
 from convgrad.cpu.kernels.planes import ENTRY, IN_ORDER, MASKED, PLANES, WHOLE
-from convgrad.cpu.stencil_jobs import (
-    PART,
-    SMALL,
-    Line,
-    Strides,
-    Work,
-    channels,
-    elements,
-    layout,
-    lengths,
-    lines,
-    pack_job,
-    parts_of,
-    share_of_lanes,
-    strips_of,
-    weight_tables,
-    weight_tiles,
-)
+from convgrad.cpu.stencil_axes import Line, channels, elements, lengths, lines, strips_of
+from convgrad.cpu.stencil_jobs import SMALL, Work, pack_job
+from convgrad.cpu.stencil_layout import PART, layout, parts_of, share_of_lanes, weight_tiles
 from convgrad.cpu.stencil_shapes import (
     FACTORS_IN_PLACE,
     RESIDUE,
@@ -41,6 +26,7 @@ from convgrad.cpu.stencil_shapes import (
     InPlace,
     SumsInPlace,
 )
+from convgrad.cpu.stencil_sums import weight_tables
 from convgrad.cpu.tiling import ELEMENTS
 
 MASKING = ("avx2", "avx512")  # where a register's masked load costs what a load does
