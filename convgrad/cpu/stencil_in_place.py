@@ -133,7 +133,7 @@ def sums_work(problem: Problem, x: Strides, dy: Strides) -> Job:
     lanes = compiler.target().lanes(element).count // share
     xn, xc, xz, xh, _ = elements(x, item)
     yn, yc, yz, yh, _ = elements(dy, item)
-    columns, masks, offsets = register_tables(wide, lanes, shape.step, problem.dtype)
+    columns, masks, offsets = register_tables(wide, lanes, shape.step, problem.dtype, True)
     _, picks = weight_tables(problem, area, tile, tiles)
     rows = min(high.size, max(8, BLOCK // (high.stride * wide.source * item) // 2 * 2))
     entries = [
@@ -190,12 +190,13 @@ def _offset(line: Line, tap: Tap) -> int:
 
 
 def register_tables(
-    wide: Line, lanes: int, step: int, dtype: np.dtype
+    wide: Line, lanes: int, step: int, dtype: np.dtype, once: bool = False
 ) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
     """The registers of a row; their masks; and for each offset of a tap where its masks are.
 
     Masks of a register: the lanes of the results that are in the row; those that no register before
     has; and for each offset the cells that are.
+    once: where a result counts in its first register only, its cells do, too.
     """
     every, total = wide.every, wide.total
     even = total // every  # results that all residues have
@@ -210,8 +211,11 @@ def register_tables(
     for first in starts:
         cells = every * first + np.arange(every * lanes)
         fresh = (cells >= after) & (cells < total)
+        taking = np.repeat(fresh[:lanes], step) | (not once)
         read = [
-            ((c := step * first + offset + half * lanes + lane) >= 0) & (c < wide.source)
+            ((c := step * first + offset + half * lanes + lane) >= 0)
+            & (c < wide.source)
+            & taking[half * lanes : (half + 1) * lanes]
             for offset in offsets
             for half in range(step)
         ]

@@ -98,7 +98,7 @@ class SumsInPlace:
 
 # channels → registers of cells: AVX multiplies by a number in memory, the others need registers
 SLOTS = {
-    16: {1: 8, 2: 6, 3: 3, 4: 3, 6: 2},
+    16: {1: 8, 2: 5, 3: 3, 4: 3, 6: 2},
     32: {1: 12, 2: 10, 3: 7, 4: 6, 6: 4, 8: 3},
 }
 # taps of a strip → columns of it in a weight gradient's tile: the numbers to choose from

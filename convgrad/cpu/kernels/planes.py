@@ -239,7 +239,7 @@ def _finished(
             [(half * count + lane) // 2 + lane % 2 * count for lane in range(count)]
             for half in range(2)
         ]
-        return [k.shuffle(*values, order) for order in orders]
+        return [k.shuffle(values[0], values[1], order) for order in orders]
     if shape.step == 2:
         order = spread_order(k.lanes)
         return [k.shuffle(values[0], values[0], [order.index(i) for i in range(count)])]
