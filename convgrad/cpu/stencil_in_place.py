@@ -33,7 +33,7 @@ MASKING = ("avx2", "avx512")  # where a register's masked load costs what a load
 BLOCK = 8 << 10  # bytes of the rows of x that are worked on together
 SUMS_BYTES = 8 << 10  # of the sums of channels that are worked on together
 NARROW = 16  # columns up to which two registers for every second cell cost less than a copy
-MOST_TAPS = 50  # of a kernel whose edges are masked anew for each tap
+FEW_TAPS, MOST_TAPS = 9, 25  # of a kernel: edges are masked anew for each tap
 
 
 def in_place(problem: Problem, source: Strides, other: Strides) -> bool:
@@ -47,9 +47,15 @@ def in_place(problem: Problem, source: Strides, other: Strides) -> bool:
         and deep.every == 1
         and (wide.stride, high.every, wide.every) in ROWS_IN_PLACE
         and min(high.size, wide.size) > 2
-        and problem.geometry.taps <= MOST_TAPS
+        and problem.geometry.taps <= _most_taps(problem)
         and (problem.direction != "weight_grad" or wide.stride == 1 or wide.source <= NARROW)
     )
+
+
+def _most_taps(problem: Problem) -> int:
+    """From how many taps on a copy costs less: for sums of cells and results of residues sooner."""
+    apart = problem.direction == "input_grad" and any(s > 1 for s in problem.geometry.stride)
+    return FEW_TAPS if apart or problem.direction == "weight_grad" else MOST_TAPS
 
 
 @lru_cache(maxsize=1024)
