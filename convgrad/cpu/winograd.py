@@ -3,11 +3,12 @@
     y  = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A         tiles of 4×4 results
     dw = Gᵀ [ Σ_tiles (Bᵀ x B) ⊙ (A dy Aᵀ) ] G
 
-The last two axes have three taps each; taps of a third axis in front are summed like channels. The
-input gradient is the forward map over dy with the kernel turned around. A block of tiles is
-transformed with a lane for each channel; the products of all its channels are 36 small matrix
-products, one for each point; the results are transformed back while they are in the cache.
-Where there are fewer tiles than channels, all tiles are transformed beforehand, otherwise all
+The last two axes have three taps each; taps of a third axis in front are summed like channels.
+Where taps lie d apart, the cells of each residue of d are an image of their own, which is read and
+written where it lies. The input gradient is the forward map over dy with the kernel turned around.
+A block of tiles is transformed with a lane for each channel; the products of all its channels are
+36 small matrix products, one for each point; the results are transformed back while they are in
+the cache. Where there are fewer tiles than channels, all tiles are transformed beforehand, otherwise all
 weights.
 
 The points are 0, ±3/4, ±3/2 and infinity, which keeps the error below four times that of a plain
@@ -44,10 +45,11 @@ from convgrad.cpu.program import BETWEEN, BIAS, OUT, Program, Step, sides
 from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
 from convgrad.cpu.winograd_jobs import blocks, jobs
 from convgrad.cpu.winograd_shares import outer_job, shares
+from convgrad.cpu.winograd_tiling import image_tiles
 
 
 def refuses(problem: Problem) -> str | None:
-    """Whatever has not three taps, one apart, on its last two axes."""
+    """Whatever has not three taps on its last two axes."""
     g = problem.geometry
     missing = compiler.unavailable()
     if missing is not None:
@@ -60,8 +62,6 @@ def refuses(problem: Problem) -> str | None:
         return f"the kernel must have 3×3 taps on the last two axes, not {g.kernel}"
     if any(s != 1 for s in g.stride):
         return f"the stride must be 1, not {g.stride}"
-    if any(d != 1 for d, k in zip(g.dilation, g.kernel, strict=True) if k > 1):
-        return f"the dilation must be 1, not {g.dilation}"
     if g.macs == 0:
         return "there is nothing to multiply"
     if thread_scratch(problem) > threads.SCRATCH:
@@ -137,8 +137,8 @@ def seconds(problem: Problem) -> float:
     lanes = 64 // item
     depth = g.taps // 9
     ins, outs = (-(-c // lanes) * lanes for c in (g.group_in, g.group_out))
-    products = 36 * cut.tiles * ins * outs * depth * g.groups * 2 / 130e9
-    tiles = cut.tiles * (ins * depth + outs) * g.groups * 8e-9
+    products = 36 * cut.tiles.count * ins * outs * depth * g.groups * 2 / 130e9
+    tiles = cut.tiles.count * (ins * depth + outs) * g.groups * 8e-9
     weights = prod(g.w_shape) * 1.5e-9
     return 40e-6 + wide * (products + tiles + weights)
 
@@ -150,7 +150,7 @@ def error(problem: Problem) -> ErrorBound:
     of Winograd Convolution for DNNs, theorem 1.
     """
     g = problem.geometry
-    tiles = g.batch * prod(-(-n // F43.step) for n in g.out_size[-2:]) * prod(g.out_size[:-2])
+    tiles = image_tiles(g, g.out_size, F43).count
     depth = prod(g.kernel[:-2])
     summed = {
         "forward": g.group_in * depth,

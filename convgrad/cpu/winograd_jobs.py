@@ -16,7 +16,7 @@ from convgrad.cpu.kernels.winograd import (
     WINOGRAD_WEIGHTS,
 )
 from convgrad.cpu.tiling import ELEMENTS, PARTS, spread
-from convgrad.cpu.winograd_tiling import WinogradTile, winograd_tiles
+from convgrad.cpu.winograd_tiling import ImageTiles, WinogradTile, image_tiles, winograd_tiles
 
 Strides = tuple[int, ...]
 SOURCE_BYTES = 256 << 10  # transformed tiles of a block
@@ -45,9 +45,7 @@ class Blocks:
 
     few: bool
     tile: WinogradTile
-    rows: int
-    columns: int
-    tiles: int
+    tiles: ImageTiles
     block: int
     blocks: int
     panels: int
@@ -69,7 +67,7 @@ def correlation(problem: Problem) -> Correlation:
     depth = g.kernel[0] if g.rank == 3 else 1
     rows, sums, source, size = g.group_out, g.group_in, g.in_size, g.out_size
     if problem.direction == "input_grad":
-        pads = [k - 1 - lo for k, lo in zip(g.kernel, pads, strict=True)]
+        pads = [d * (k - 1) - lo for d, k, lo in zip(g.dilation, g.kernel, pads, strict=True)]
         rows, sums, source, size = sums, rows, size, source
     return Correlation(
         rows, sums, lifted(source, 1), lifted(size, 1), lifted(tuple(pads), 0), depth
@@ -86,27 +84,24 @@ def blocks(problem: Problem) -> Blocks:
     form, width = tile.filtering, tile.vectors * lanes
     points = form.tile**2
     padded = -(-c.sums // lanes) * lanes
-    deep, high, wide = c.size
-    rows, columns = -(-high // form.step), -(-wide // form.step)
-    tiles = g.batch * deep * rows * columns
+    tiles = image_tiles(g, c.size, form)
     panels = -(-c.rows // width)
-    few = tiles <= c.rows and panels * g.groups >= PARTS
+    few = tiles.count <= c.rows and panels * g.groups >= PARTS
     size = points * item
     budget, each = (PRODUCT_BYTES, width) if few else (SOURCE_BYTES, padded * c.depth)
     most = max(2 * tile.height, budget // (size * each))
-    count = -(-tiles // most)
-    block = -(-tiles // count)
+    block, count = tiles.blocks(most)
     group = 1 if few else max(1, min(panels, PRODUCT_BYTES // (size * block * width)))
     high_block = -(-block // tile.height) * tile.height
-    vplane = spread((tiles + tile.height if few else high_block) * padded * c.depth, item)
+    vplane = spread((tiles.count + tile.height if few else high_block) * padded * c.depth, item)
     uplane = spread((1 if few else panels) * c.depth * c.sums * width, item)
     mplane = spread(high_block * group * width, item)
-    line = form.step * min(columns, block) + form.tile - form.step + lanes
+    line = tiles.line(block, lanes)
     shares = max(1, min(panels, -(-PARTS // max(1, count * g.groups))))
     work = 2 * line * form.tile * lanes + 16 * lanes * lanes
     return Blocks(
-        few, tile, rows, columns, tiles, block, count, panels, group, shares, padded, vplane,
-        uplane, mplane, line, g.groups * points * (vplane if few else uplane),
+        few, tile, tiles, block, count, panels, group, shares, padded, vplane, uplane, mplane, line,
+        g.groups * points * (vplane if few else uplane),
         points * (mplane + (uplane if few else vplane)) + work,
     )  # fmt: skip
 
@@ -136,16 +131,24 @@ def jobs(problem: Problem, source: Strides, w: Strides, out: Strides) -> Jobs:
         "xn": xn, "xc": xc, "xz": xs[0], "xh": xs[1], "xw": xs[2], "D": c.source[0],
         "H": c.source[1], "W": c.source[2], "pz": c.pads[0], "ph": c.pads[1], "pw": c.pads[2],
         "C": c.sums, "K": c.depth, "xg": c.sums * xc, "OZ": c.size[0], "OH": c.size[1],
-        "OW": c.size[2], "TY": cut.rows, "TX": cut.columns, "tiles": cut.tiles, "block": cut.block,
-        "blocks": cut.blocks, "line": cut.line, "yn": yn, "yo": yo, "yz": ys[0], "yh": ys[1],
-        "yw": ys[2], "yg": c.rows * yo, "bg": c.rows, "taps": taps.ctypes.data, "M": c.rows,
-        "so": so, "sr": sr, "wg": g.group_out * first, "panels": cut.panels, "few": cut.group,
-        "shares": cut.shares, "padded": cut.padded, "vplane": cut.vplane, "uplane": cut.uplane,
+        "OW": c.size[2], "block": cut.block, "blocks": cut.blocks, "line": cut.line, "yn": yn,
+        "yo": yo, "yz": ys[0], "yh": ys[1], "yw": ys[2], "yg": c.rows * yo, "bg": c.rows,
+        "taps": taps.ctypes.data, "M": c.rows, "so": so, "sr": sr, "wg": g.group_out * first,
+        "panels": cut.panels, "few": cut.group, "shares": cut.shares, "padded": cut.padded,
+        "vplane": cut.vplane, "uplane": cut.uplane,
         "mplane": cut.mplane, "ug": points * cut.uplane, "vg": points * cut.vplane,
     }  # fmt: skip
 
     def job(generator: Generator, parts: int, **other: int) -> Job:
-        return Job(generator, element, cut.tile, values | other, g.groups * parts, True, (taps,))
+        return Job(
+            generator,
+            element,
+            cut.tile,
+            values | tile_fields(cut.tiles) | other,
+            g.groups * parts,
+            True,
+            (taps,),
+        )
 
     if cut.few:
         shares = min(cut.padded // (_width(cut.tile, element) // cut.tile.vectors), PARTS)
@@ -154,6 +157,15 @@ def jobs(problem: Problem, source: Strides, w: Strides, out: Strides) -> Jobs:
     transform = job(WINOGRAD_WEIGHTS, cut.panels)
     multiply = job(WINOGRAD, cut.blocks * cut.shares)
     return Jobs(False, transform, multiply, cut.beforehand)
+
+
+def tile_fields(tiles: ImageTiles) -> dict[str, int]:
+    """A kernel's arguments about the tiles of an image."""
+    deep, high, wide = tiles.apart
+    return {
+        "TY": tiles.rows, "TX": tiles.columns, "az": deep, "ah": high, "aw": wide,
+        "tiles": tiles.count,
+    }  # fmt: skip
 
 
 def _width(tile: WinogradTile, element: str) -> int:

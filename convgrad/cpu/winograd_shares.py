@@ -13,8 +13,8 @@ from convgrad.cpu.jit import compiler
 from convgrad.cpu.job import Job
 from convgrad.cpu.kernels.winograd_outer import WINOGRAD_OUTER
 from convgrad.cpu.tiling import ELEMENTS, PARTS, spread
-from convgrad.cpu.winograd_jobs import Strides, strides_of
-from convgrad.cpu.winograd_tiling import WinogradTile, winograd_tiles
+from convgrad.cpu.winograd_jobs import Strides, strides_of, tile_fields
+from convgrad.cpu.winograd_tiling import ImageTiles, WinogradTile, image_tiles, winograd_tiles
 
 SUM_BYTES = 2560 << 10  # sums of a weight gradient's part
 OPERAND_BYTES = 1024 << 10  # its transformed tiles of a block
@@ -26,9 +26,7 @@ class Shares:
     """How a weight gradient is cut, and a thread's memory, in numbers."""
 
     tile: WinogradTile
-    rows: int
-    columns: int
-    tiles: int
+    tiles: ImageTiles
     block: int
     blocks: int
     cpanels: int
@@ -64,23 +62,20 @@ def shares(problem: Problem) -> Shares:
             cshares += 1
         else:
             oshares += 1
-    deep, high, wide = lifted(g.out_size, 1)
-    rows, columns = -(-high // form.step), -(-wide // form.step)
-    tiles = g.batch * deep * rows * columns
+    tiles = image_tiles(g, g.out_size, form)
     most = max(4, OPERAND_BYTES // (points * sum(padded()) * item))
-    blocks = -(-tiles // most)
-    block = -(-tiles // blocks)
+    block, blocks = tiles.blocks(most)
     depth = g.kernel[0] if g.rank == 3 else 1
     parts = g.groups * depth * cshares * oshares
     pieces = max(1, min(blocks, PIECES, PARTS // parts))
     own_c, own_o = padded()
     cplane, oplane = spread(block * own_c, item), spread(block * own_o + tile.height, item)
-    line = form.step * min(columns, block) + form.tile - form.step + lanes
+    line = tiles.line(block, lanes)
     sums = points * own_c * (own_o + 2 * tile.height) + width
     scratch = sums + points * (cplane + oplane) + 2 * line * form.tile * lanes + 256
     return Shares(
-        tile, rows, columns, tiles, block, blocks, cpanels, opanels, cshares, oshares, pieces,
-        own_c, own_o, cplane, oplane, line, scratch,
+        tile, tiles, block, blocks, cpanels, opanels, cshares, oshares, pieces, own_c, own_o,
+        cplane, oplane, line, scratch,
     )  # fmt: skip
 
 
@@ -97,9 +92,9 @@ def outer_job(problem: Problem, x: Strides, dy: Strides) -> Job:
     values = {
         "xn": xn, "xc": xc, "xz": xs[0], "xh": xs[1], "xw": xs[2], "D": source[0], "H": source[1],
         "W": source[2], "pz": pads[0], "ph": pads[1], "pw": pads[2], "C": g.group_in, "K": depth,
-        "O": g.group_out, "OZ": size[0], "OH": size[1], "OW": size[2], "TY": cut.rows,
-        "TX": cut.columns, "tiles": cut.tiles, "block": cut.block, "blocks": cut.blocks,
-        "line": cut.line, "yn": yn, "yo": yo, "yz": ys[0], "yh": ys[1], "yw": ys[2],
+        "O": g.group_out, "OZ": size[0], "OH": size[1], "OW": size[2], **tile_fields(cut.tiles),
+        "block": cut.block, "blocks": cut.blocks, "line": cut.line, "yn": yn, "yo": yo,
+        "yz": ys[0], "yh": ys[1], "yw": ys[2],
         "cpanels": cut.cpanels, "opanels": cut.opanels, "cshares": cut.cshares,
         "oshares": cut.oshares, "pieces": cut.pieces, "cpadded": cut.cpadded,
         "opadded": cut.opadded, "cplane": cut.cplane, "oplane": cut.oplane, "xg": g.group_in * xc,

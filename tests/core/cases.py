@@ -84,7 +84,8 @@ def cases(draw, ranks=(1, 2, 3), largest_batch=3, three_taps=False):
     for _ in range(rank):
         k = draw(kernels)
         s = 1 if three_taps else draw(st.integers(1, 3))
-        d = 1 if three_taps else draw(st.integers(1, 3 if rank < 3 else 2))
+        apart = st.sampled_from((1, 1, 1, 2, 3)) if three_taps else st.integers(1, 3)
+        d = min(draw(apart), 3 if rank < 3 else 2)
         lo, hi = draw(st.integers(0, 4)), draw(st.integers(0, 4))
         least = max(1, d * (k - 1) + 1 - lo - hi)
         axes.append((least + draw(st.integers(0, small)), k, s, d, (lo, hi)))

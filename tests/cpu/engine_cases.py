@@ -115,7 +115,8 @@ KERNEL_CASES = (
 )
 
 
-# For Winograd: many tiles and few, several blocks, shares and pieces, groups, and depth.
+# For Winograd: many tiles and few, several blocks, shares and pieces, groups, depth, and dilation:
+# sub-images of many tiles and of one, and residues without a cell.
 WINOGRAD_CASES = (
     dense(1, 1, 1, (1, 1), (3, 3), pad=1),
     dense(1, 20, 131, (9, 8), (3, 3), pad=1),
@@ -125,6 +126,12 @@ WINOGRAD_CASES = (
     dense(2, 9, 17, (4, 9, 8), (3, 3, 3), pad=1),
     dense(1, 3, 5, (5, 8, 10), (2, 3, 3), pad=1),
     dense(3, 16, 32, (12, 11), (3, 3), pad=1, groups=2),
+    dense(2, 17, 33, (30, 27), (3, 3), pad=2, dilation=2),
+    dense(1, 130, 40, (41, 44), (3, 3), pad=5, dilation=4, groups=2),
+    dense(1, 20, 131, (9, 8), (3, 3), pad=3, dilation=3),
+    dense(1, 3, 5, (2, 1), (3, 3), pad=12, dilation=12),
+    Case(1, 5, 7, 1, (12, 30), (3, 3), (1, 1), (1, 3), ((1, 2), (4, 0)), 5),
+    Case(2, 5, 7, 1, (9, 14, 15), (2, 3, 3), (1, 1, 1), (5, 2, 3), ((2, 2),) * 3, 5),
 )
 
 MOST = (

@@ -12,13 +12,13 @@ from convgrad.cpu import winograd
 from convgrad.cpu.filtering import F43
 
 EXACT = F43.divisor**2
-# Many tiles with several blocks; few tiles of many channels; depth.
+# Many tiles with several blocks; few tiles of many channels; depth; dilation (and padding).
 LAYERS = {
-    "many tiles": ((5, 20, 30, 26), (40, 20, 3, 3)),
-    "few tiles": ((5, 40, 7, 6), (150, 40, 3, 3)),
-    "3-D": ((5, 16, 5, 9, 8), (17, 16, 3, 3, 3)),
+    "many tiles": ((5, 20, 30, 26), (40, 20, 3, 3), 1),
+    "few tiles": ((5, 40, 7, 6), (150, 40, 3, 3), 1),
+    "3-D": ((5, 16, 5, 9, 8), (17, 16, 3, 3, 3), 1),
+    "dilated": ((5, 20, 31, 26), (40, 20, 3, 3), 3),
 }
-NAMED = {"padding": 1, "algorithm": "tiled_winograd"}
 
 
 @pytest.fixture(autouse=True)
@@ -54,15 +54,17 @@ def test_drawn_multiples_are_exact(case):
 
 
 def numbers(rng, layer, dtype):
-    x_shape, w_shape = LAYERS[layer]
+    x_shape, w_shape, _ = LAYERS[layer]
     x, w = (rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape))
     return x, w, rng.standard_normal((x_shape[0], w_shape[0], *x_shape[2:])).astype(dtype)
 
 
-def maps(x, w, dy):
+def maps(layer, x, w, dy):
     """y and dx, and dw."""
-    y, dx = cg.conv(x, w, **NAMED), cg.input_grad(x.shape, w, dy, **NAMED)
-    return (y, dx), cg.weight_grad(x, w.shape, dy, **NAMED)
+    apart = LAYERS[layer][2]
+    how = {"padding": apart, "dilation": apart, "algorithm": "tiled_winograd"}
+    y, dx = cg.conv(x, w, **how), cg.input_grad(x.shape, w, dy, **how)
+    return (y, dx), cg.weight_grad(x, w.shape, dy, **how)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -70,11 +72,11 @@ def maps(x, w, dy):
 def test_any_number_of_threads_gives_the_same_bits(rng, layer, dtype):
     given = numbers(rng, layer, dtype)
     cg.set_num_threads(1)
-    (y, dx), dw = maps(*given)
+    (y, dx), dw = maps(layer, *given)
     for count in (2, 3, 5):
         cg.set_num_threads(count)
         for _ in range(3):
-            (y2, dx2), dw2 = maps(*given)
+            (y2, dx2), dw2 = maps(layer, *given)
             assert [a.tobytes() for a in (y2, dx2, dw2)] == [a.tobytes() for a in (y, dx, dw)]
 
 
@@ -82,14 +84,15 @@ def test_any_number_of_threads_gives_the_same_bits(rng, layer, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_sample_has_the_same_bits_in_any_batch(rng, layer, dtype):
     x, w, dy = numbers(rng, layer, dtype)
-    (y, dx), _ = maps(x, w, dy)
+    (y, dx), _ = maps(layer, x, w, dy)
     cuts = [slice(i, i + 1) for i in range(len(x))]
     cuts += [slice(1, None), slice(None, None, -1), slice(None, None, 2)]
     for cut in cuts:
-        (some_y, some_dx), _ = maps(x[cut], w, dy[cut])
+        (some_y, some_dx), _ = maps(layer, x[cut], w, dy[cut])
         assert some_y.tobytes() == y[cut].tobytes()
         assert some_dx.tobytes() == dx[cut].tobytes()
-    (many_y, many_dx), _ = maps(*(np.concatenate([a] * 9) if a is not w else w for a in (x, w, dy)))
+    nine = (np.concatenate([a] * 9) if a is not w else w for a in (x, w, dy))
+    (many_y, many_dx), _ = maps(layer, *nine)
     assert many_y.tobytes() == np.concatenate([y] * 9).tobytes()
     assert many_dx.tobytes() == np.concatenate([dx] * 9).tobytes()
 

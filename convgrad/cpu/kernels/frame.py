@@ -5,6 +5,7 @@ counted in elements. Usual names:
 
     xn xc xz xh xw    strides of sample, channel, plane, row, column;  xg of a group
     D H W             planes, rows, columns;  pz ph pw pads in front;  sz sh sw strides of the map
+    az ah aw          how far taps are apart on each axis (the dilation)
     OZ OH OW          planes, rows and columns of the result;  yn yo yz yh yw its strides
 """
 

@@ -2,6 +2,9 @@
 
 A tile row is copied with its channels side by side, transformed along its columns and then along
 its rows; t·t numbers of each tile and channel come out, one plane of memory for each.
+
+Where taps are `apart` cells apart, so are the cells of a tile: a tile row has tiles of one residue
+of the rows, and `apart` tiles with all residues of the columns lie woven into one another.
 """
 
 from collections.abc import Iterator, Sequence
@@ -90,17 +93,30 @@ class Image:
 
 @dataclass(frozen=True)
 class Grid:
-    """Tiles in the order sample, plane, tile row, tile column; `step` cells apart."""
+    """Tiles in the order sample, plane, tile row, tile column, each with `step` results on an axis.
+
+    apart: cells between neighbours in a tile, on each axis. The tile rows of all residues of the
+    rows stand together, and so do the tile columns; `rows` and `columns` are multiples of apart.
+    """
 
     planes: Value
     rows: Value
     columns: Value
     step: int
+    apart: tuple[Value, Value, Value]
+
+    def top(self, run: "Run") -> Value:
+        """The first row of a run's results."""
+        apart = self.apart[1]
+        return run.row // apart * (self.step - 1) * apart + run.row
 
 
 @dataclass(frozen=True)
 class Run:
-    """Consecutive tiles of one tile row: the first one's place, and which of a block it is."""
+    """Consecutive tiles of one tile row: the first one's place, and which of a block it is.
+
+    column and count are multiples of the columns' `apart`: the first column is `step·column`.
+    """
 
     n: Value
     z: Value
@@ -108,6 +124,14 @@ class Run:
     column: Value
     count: Value
     local: Value
+
+
+@contextmanager
+def each_tile(k: Kernel, grid: Grid, run: Run) -> Iterator[tuple[Value, Value]]:
+    """A run's tiles: each one's number in the run, and its first column among the run's cells."""
+    apart = grid.apart[2]
+    with k.loop(run.count, step=apart) as (i, _), k.loop(apart) as (residue, _):
+        yield i + residue, i * grid.step + residue
 
 
 @contextmanager
@@ -159,17 +183,18 @@ def transform(
     with k.loop(image.channels, step=lanes) as (c, _):
         offsets = [((c + j).minimum(image.channels - 1)) * image.channel for j in range(lanes)]
         with each_run(k, grid, first, last) as run, k.loop(depth) as (d, _):
-            width = run.count * grid.step + (size - grid.step)
-            copy_cells(k, image, run, grid, run.z + d, c, offsets, size, width, work)
+            width = run.count * grid.step + grid.apart[2] * (size - grid.step)
+            plane = run.z + d * grid.apart[0]
+            copy_cells(k, image, run, grid, plane, c, offsets, size, width, work)
             with k.loop(width) as (i, _):
                 cells = [work.cells.vector((work.line * r + i) * lanes) for r in range(size)]
                 for r, v in enumerate(expand(k, matrix, cells)):
                     work.middle.store(v, (work.line * r + i) * lanes)
             place = to.at.at(run.local * to.tile + d * padded + c)
-            points = len(matrix)
-            with k.loop(points) as (r, _), k.loop(run.count) as (i, _):
-                line = work.middle.at((r * work.line + i * grid.step) * lanes)
-                column = [line.vector(s * lanes) for s in range(size)]
+            points, apart = len(matrix), grid.apart[2] * lanes
+            with k.loop(points) as (r, _), each_tile(k, grid, run) as (i, first_column):
+                line = work.middle.at((r * work.line + first_column) * lanes)
+                column = [line.vector(apart * s) for s in range(size)]
                 at = place.at(i * to.tile + r * points * to.plane)
                 for s, v in enumerate(expand(k, matrix, column)):
                     at.store(v, to.plane * s)
@@ -185,14 +210,15 @@ def copy_cells(
     """
     lanes = k.lanes.count
     (deep, high, wide), (planes, rows, columns) = image.strides, image.size
-    z, top = plane - image.pads[0], run.row * grid.step - image.pads[1]
+    z, top = plane - image.pads[0], grid.top(run) - image.pads[1]
     left = run.column * grid.step - image.pads[2]
     source = image.at.at(run.n * image.sample + z * deep + left * wide)
     exists = (z >= 0) & (z < planes)
     none = k.constant("i64", 0)
     with k.loop(height) as (r, _):
-        inside = exists & (top + r >= 0) & (top + r < rows)
-        line, to = source.at((top + r) * high), work.cells.at(r * work.line * lanes)
+        row = top + r * grid.apart[1]
+        inside = exists & (row >= 0) & (row < rows)
+        line, to = source.at(row * high), work.cells.at(r * work.line * lanes)
         begin = k.select(inside, none - left, width)
         end = k.select(inside, columns - left, width)
         with k.when(wide.equals(1)), k.loop(width, step=lanes) as (i, _):

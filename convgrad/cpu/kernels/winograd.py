@@ -12,6 +12,7 @@ from convgrad.cpu.kernels.tiles import (
     Work,
     contract,
     each_run,
+    each_tile,
     expand,
     transform,
 )
@@ -19,7 +20,7 @@ from convgrad.cpu.winograd_tiling import WinogradTile, winograd_tiles
 
 RUN = 32
 IMAGE = ("x", "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "C", "K", "xg")
-GRID = ("OZ", "OH", "OW", "TY", "TX", "tiles", "block", "blocks", "line")
+GRID = ("OZ", "OH", "OW", "TY", "TX", "az", "ah", "aw", "tiles", "block", "blocks", "line")
 WEIGHTS = ("w", "taps", "M", "so", "sr", "panels", "uplane", "wg")
 RESULT = ("y", "bias", "yn", "yo", "yz", "yh", "yw", "mplane", "yg", "bg", "accumulate", "scale")
 WEIGHT_FIELDS = (*WEIGHTS, "to", "C", "K", "ug")
@@ -75,7 +76,7 @@ def transform_source(lanes: Lanes, tile: WinogradTile) -> str:
     x = image(a, a["x"].at(group * a["xg"] + c0 * a["xc"]), c1.minimum(a["C"]) - c0)
     pitch = a["K"] * a["padded"]
     to = Planes(a["to"].at(group * a["vg"] + first * pitch + c0), a["vplane"], pitch)
-    grid = Grid(a["OZ"], a["TY"], a["TX"], form.step)
+    grid = tile_grid(a, form)
     work = Work.behind(k.parameters[2], a["line"], form.tile * lanes.count)
     transform(k, x, form.bt, grid, first, last, a["K"], a["padded"], to, work)
     return k.text()
@@ -96,7 +97,7 @@ def winograd(lanes: Lanes, tile: WinogradTile) -> str:
     source = Planes(k.parameters[2], a["vplane"], a["K"] * a["padded"])
     products = Planes(source.end(points), a["mplane"], a["few"] * width)
     work = Work.behind(products.end(points), a["line"], form.tile * lanes.count)
-    grid = Grid(a["OZ"], a["TY"], a["TX"], form.step)
+    grid = tile_grid(a, form)
     x = image(a, a["x"].at(group * a["xg"]), a["C"])
     transform(k, x, form.bt, grid, first, last, a["K"], a["padded"], source, work)
     weights, bias = a["w"].at(group * a["ug"]), a["bias"].at(group * a["bg"])
@@ -123,7 +124,7 @@ def winograd_few(lanes: Lanes, tile: WinogradTile) -> str:
     weights = k.parameters[2]
     products = Planes(weights.at(a["uplane"] * points), a["mplane"], k.constant("i64", width))
     work = Work.behind(products.end(points), a["line"], form.tile * lanes.count)
-    grid = Grid(a["OZ"], a["TY"], a["TX"], form.step)
+    grid = tile_grid(a, form)
     transform_panel(k, a, tile, a["w"].at(group * a["wg"]), panel, weights)
     multiply = Multiply(k, a, tile)
     begin, bias = panel * width, a["bias"].at(group * a["bg"])
@@ -141,6 +142,10 @@ def winograd_few(lanes: Lanes, tile: WinogradTile) -> str:
 def block_tiles(a: dict[str, Value], block: Value) -> tuple[Value, Value]:
     first = block * a["block"]
     return first, (first + a["block"]).minimum(a["tiles"])
+
+
+def tile_grid(a: dict[str, Value], form: Filtering) -> Grid:
+    return Grid(a["OZ"], a["TY"], a["TX"], form.step, (a["az"], a["ah"], a["aw"]))
 
 
 def image(a: dict[str, Value], at: Value, channels: Value) -> Image:
@@ -238,12 +243,13 @@ def untransform(
 ) -> None:  # fmt: skip
     """Aᵀ·products·A of the channels begin … begin + channels − 1, into the result."""
     lanes, points = k.lanes.count, form.tile
+    apart = grid.apart[2] * lanes
     scale = k.splat(a["scale"].to_element())
     with k.loop(channels, step=lanes) as (o, _):
         left = channels - o
         add = bias.at(begin).vector(o, k.lanes_below(left))
         with each_run(k, grid, *tiles) as run:
-            with k.loop(run.count) as (i, _):
+            with each_tile(k, grid, run) as (i, first_column):
                 place = products.at.at((run.local + i) * products.tile + o)
                 with k.loop(points) as (s, _):
                     column = [
@@ -253,9 +259,9 @@ def untransform(
                         work.middle.store(v, (s + r * points) * lanes)
                 with k.loop(form.step) as (r, _):
                     row = [work.middle.vector((r * points + s) * lanes) for s in range(points)]
-                    line = work.cells.at((r * work.line + i * form.step) * lanes)
+                    line = work.cells.at((r * work.line + first_column) * lanes)
                     for s, v in enumerate(contract(k, form.a, row)):
-                        line.store(k.fma(v, scale, add), s * lanes)
+                        line.store(k.fma(v, scale, add), apart * s)
             write_run(k, a, run, grid, begin + o, left, y, work)
 
 
@@ -265,8 +271,8 @@ def write_run(
 ) -> None:  # fmt: skip
     """The cells of a run that are results, from [row][column][channel] into the result."""
     lanes = k.lanes.count
-    top, begin = run.row * grid.step, run.column * grid.step
-    rows = (y.size[1] - top).minimum(grid.step)
+    top, begin, apart = grid.top(run), run.column * grid.step, grid.apart[1]
+    rows = ((y.size[1] - top + apart - 1).maximum(0) // apart).minimum(grid.step)
     width = (y.size[2] - begin).minimum(run.count * grid.step)
     deep, high, wide = y.strides
     at = y.at.at(run.n * y.sample + run.z * deep + top * high + begin * wide + channel * y.channel)
@@ -275,7 +281,7 @@ def write_run(
     maybe = k.mask_where(adds, every)
     tail = work.middle
     with k.loop(rows) as (r, _):
-        to, cells = at.at(r * high), work.cells.at(r * work.line * lanes)
+        to, cells = at.at(r * apart * high), work.cells.at(r * work.line * lanes)
         rest = width % lanes
         with k.when(wide.equals(1)):
             with k.loop(width - rest, step=lanes) as (i, _):

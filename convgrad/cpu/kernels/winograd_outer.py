@@ -3,8 +3,8 @@
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.frame import split, start
-from convgrad.cpu.kernels.tiles import Grid, Image, Planes, Work, contract, transform
-from convgrad.cpu.kernels.winograd import GRID, IMAGE, block_tiles, image
+from convgrad.cpu.kernels.tiles import Image, Planes, Work, contract, transform
+from convgrad.cpu.kernels.winograd import GRID, IMAGE, block_tiles, image, tile_grid
 from convgrad.cpu.winograd_tiling import WinogradTile, winograd_tiles
 
 FIELDS = (
@@ -29,7 +29,7 @@ def winograd_outer(lanes: Lanes, tile: WinogradTile) -> str:
     c0, c1 = (a["cpanels"] * (cshare + i) // a["cshares"] * width for i in (0, 1))
     o0, o1 = (a["opanels"] * (oshare + i) // a["oshares"] * count for i in (0, 1))
     c1, o1 = c1.minimum(a["C"]), o1.minimum(a["O"])
-    a["pz"] = a["pz"] - depth
+    a["pz"] = a["pz"] - depth * a["az"]
     outputs, inputs = o1 - o0, (c1 - c0 + width - 1) // width
     line = inputs * width
     panels = (outputs + tile.height - 1) // tile.height
@@ -40,7 +40,7 @@ def winograd_outer(lanes: Lanes, tile: WinogradTile) -> str:
     v = Planes(sums.at(plane * points + width), a["cplane"], a["cpadded"])
     d = Planes(v.end(points), a["oplane"], a["opadded"])
     work = Work.behind(d.end(points), a["line"], form.tile * count)
-    grid = Grid(a["OZ"], a["TY"], a["TX"], form.step)
+    grid = tile_grid(a, form)
     x = image(a, a["x"].at(group * a["xg"] + c0 * a["xc"]), c1 - c0)
     one, zero = k.constant("i64", 1), k.constant("i64", 0)
     dy = Image(
