@@ -8,8 +8,8 @@ Where taps lie d apart, the cells of each residue of d are an image of their own
 written where it lies. The input gradient is the forward map over dy with the kernel turned around.
 A block of tiles is transformed with a lane for each channel; the products of all its channels are
 36 small matrix products, one for each point; the results are transformed back while they are in
-the cache. Where there are fewer tiles than channels, all tiles are transformed beforehand, otherwise all
-weights.
+the cache. Where there are fewer tiles than channels, all tiles are transformed beforehand,
+otherwise all weights.
 
 The points are 0, ±3/4, ±3/2 and infinity, which keeps the error below four times that of a plain
 sum (the usual 0, ±1, ±2: eight times). Integers stay exact where w (or for dw, x or dy) is a
@@ -46,6 +46,7 @@ from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
 from convgrad.cpu.winograd_jobs import blocks, jobs
 from convgrad.cpu.winograd_shares import outer_job, shares
 from convgrad.cpu.winograd_tiling import image_tiles
+from convgrad.geometry import Geometry
 
 
 def refuses(problem: Problem) -> str | None:
@@ -129,7 +130,11 @@ def scratch(problem: Problem) -> int:
 
 
 def seconds(problem: Problem) -> float:
-    """Products of whole tiles and lanes, and the transforms of each operand."""
+    """Products of whole tiles and lanes, and the transforms of each operand.
+
+    What is expected of plain sums counts taps that meet only padding, though they are left out;
+    beside it, the products count for as much more as those taps are of all.
+    """
     real, g = real_problem(problem), problem.geometry
     cut = shares(real) if problem.direction == "weight_grad" else blocks(real)
     item = real.dtype.itemsize
@@ -138,9 +143,21 @@ def seconds(problem: Problem) -> float:
     depth = g.taps // 9
     ins, outs = (-(-c // lanes) * lanes for c in (g.group_in, g.group_out))
     products = 36 * cut.tiles.count * ins * outs * depth * g.groups * 2 / 130e9
+    products /= _share_of_taps_met(g)
     tiles = cut.tiles.count * (ins * depth + outs) * g.groups * 8e-9
     weights = prod(g.w_shape) * 1.5e-9
     return 40e-6 + wide * (products + tiles + weights)
+
+
+def _share_of_taps_met(g: Geometry) -> float:
+    """How many of all pairs of a result and a tap meet a cell, not padding."""
+    share = 1.0
+    for n, out, k, d, (lo, _) in zip(
+        g.in_size, g.out_size, g.kernel, g.dilation, g.pads, strict=True
+    ):
+        met = sum(max(0, min(out, n + lo - d * i) - max(0, lo - d * i)) for i in range(k))
+        share *= met / (out * k)
+    return share
 
 
 def error(problem: Problem) -> ErrorBound:

@@ -21,6 +21,7 @@ from convgrad.cpu.winograd_tiling import ImageTiles, WinogradTile, image_tiles, 
 Strides = tuple[int, ...]
 SOURCE_BYTES = 256 << 10  # transformed tiles of a block
 PRODUCT_BYTES = 128 << 10  # their products with a group of panels
+WEIGHT_BYTES = 2560 << 10  # transformed weights of a group where tiles are transformed beforehand
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,23 @@ def blocks(problem: Problem) -> Blocks:
     panels = -(-c.rows // width)
     few = tiles.count <= c.rows and panels * g.groups >= PARTS
     size = points * item
+    group = max(
+        1, min(panels * g.groups // PARTS, WEIGHT_BYTES // (size * c.depth * c.sums * width))
+    )
     budget, each = (PRODUCT_BYTES, width) if few else (SOURCE_BYTES, padded * c.depth)
     most = max(2 * tile.height, budget // (size * each))
     block, count = tiles.blocks(most)
-    group = 1 if few else max(1, min(panels, PRODUCT_BYTES // (size * block * width)))
+    if not few:
+        group = max(1, min(panels, PRODUCT_BYTES // (size * block * width)))
     high_block = -(-block // tile.height) * tile.height
     vplane = spread((tiles.count + tile.height if few else high_block) * padded * c.depth, item)
-    uplane = spread((1 if few else panels) * c.depth * c.sums * width, item)
+    uplane = spread((group if few else panels) * c.depth * c.sums * width, item)
     mplane = spread(high_block * group * width, item)
     line = tiles.line(block, lanes)
     shares = max(1, min(panels, -(-PARTS // max(1, count * g.groups))))
+    if few:
+        shares = -(-panels // group)
+        group = -(-panels // shares)
     work = 2 * line * form.tile * lanes + 16 * lanes * lanes
     return Blocks(
         few, tile, tiles, block, count, panels, group, shares, padded, vplane, uplane, mplane, line,
@@ -153,7 +161,7 @@ def jobs(problem: Problem, source: Strides, w: Strides, out: Strides) -> Jobs:
     if cut.few:
         shares = min(cut.padded // (_width(cut.tile, element) // cut.tile.vectors), PARTS)
         transform = job(WINOGRAD_SOURCE, cut.blocks * shares, shares=shares)
-        return Jobs(True, transform, job(WINOGRAD_FEW, cut.panels), cut.beforehand)
+        return Jobs(True, transform, job(WINOGRAD_FEW, cut.shares), cut.beforehand)
     transform = job(WINOGRAD_WEIGHTS, cut.panels)
     multiply = job(WINOGRAD, cut.blocks * cut.shares)
     return Jobs(False, transform, multiply, cut.beforehand)

@@ -18,7 +18,8 @@ from convgrad.cpu.kernels.tiles import (
 )
 from convgrad.cpu.winograd_tiling import WinogradTile, winograd_tiles
 
-RUN = 32
+RUN = 32  # channels whose products are summed in registers
+CHUNK = 16 << 10  # bytes of a panel of weights that stay in the first cache
 IMAGE = ("x", "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "C", "K", "xg")
 GRID = ("OZ", "OH", "OW", "TY", "TX", "az", "ah", "aw", "tiles", "block", "blocks", "line")
 WEIGHTS = ("w", "taps", "M", "so", "sr", "panels", "uplane", "wg")
@@ -28,7 +29,9 @@ SOURCE_FIELDS = (*IMAGE, *GRID, "to", "shares", "padded", "vplane", "vg")
 FIELDS = (
     *IMAGE, *GRID, *RESULT, "w", "M", "panels", "few", "shares", "padded", "vplane", "uplane", "ug",
 )  # fmt: skip
-FEW_FIELDS = ("x", "C", "K", *GRID, *RESULT, *WEIGHTS, "padded", "vplane", "vg")
+FEW_FIELDS = (
+    "x", "C", "K", *GRID, *RESULT, *WEIGHTS, "few", "shares", "padded", "vplane", "vg",
+)  # fmt: skip
 
 
 def transform_weights(lanes: Lanes, tile: WinogradTile) -> str:
@@ -115,25 +118,27 @@ def winograd(lanes: Lanes, tile: WinogradTile) -> str:
 def winograd_few(lanes: Lanes, tile: WinogradTile) -> str:
     """The same of few tiles, that have been transformed: the weights are transformed here.
 
-    A part is one panel of weights of one group.
+    A part is some panels of weights of one group.
     """
     k, a = start("winograd_few", lanes, FEW_FIELDS)
     form, width = tile.filtering, tile.vectors * lanes.count
     points = form.tile**2
-    group, panel = split(k.parameters[1], a["panels"])
-    weights = k.parameters[2]
-    products = Planes(weights.at(a["uplane"] * points), a["mplane"], k.constant("i64", width))
+    group, share = split(k.parameters[1], a["shares"])
+    p0, p1 = (a["panels"] * (share + i) // a["shares"] for i in (0, 1))
+    weights, size = k.parameters[2], a["K"] * a["C"] * width
+    products = Planes(weights.at(a["uplane"] * points), a["mplane"], a["few"] * width)
     work = Work.behind(products.end(points), a["line"], form.tile * lanes.count)
     grid = tile_grid(a, form)
-    transform_panel(k, a, tile, a["w"].at(group * a["wg"]), panel, weights)
+    with k.loop(p1 - p0) as (i, _):
+        transform_panel(k, a, tile, a["w"].at(group * a["wg"]), p0 + i, weights.at(i * size))
     multiply = Multiply(k, a, tile)
-    begin, bias = panel * width, a["bias"].at(group * a["bg"])
-    channels, one = (a["M"] - begin).minimum(width), k.constant("i64", 1)
+    begin, bias = p0 * width, a["bias"].at(group * a["bg"])
+    channels = (a["M"] - begin).minimum((p1 - p0) * width)
     with k.loop(a["blocks"]) as (block, _):
         first, last = block_tiles(a, block)
         pitch = a["K"] * a["padded"]
         source = Planes(a["x"].at(group * a["vg"] + first * pitch), a["vplane"], pitch)
-        multiply.products(source, weights, one, last - first, products)
+        multiply.products(source, weights, p1 - p0, last - first, products)
         y = result(a, k, group)
         untransform(k, a, form, grid, (first, last), products, begin, channels, y, bias, work)
     return k.text()
@@ -182,6 +187,7 @@ class Multiply:
         """
         k, a, height = self.k, self.a, self.tile.height
         width = self.tile.vectors * k.lanes.count
+        chunk = CHUNK // (k.lanes.bytes * width) // RUN * RUN
         size = a["K"] * a["C"] * width
         rows = (count + height - 1) // height
         low = (rows * height - count).minimum(rows)
@@ -189,45 +195,47 @@ class Multiply:
         with k.loop(self.tile.filtering.tile**2) as (point, _), k.loop(panels) as (i, _):
             b = weights.at(point * a["uplane"] + i * size)
             v, m = source.at.at(point * source.plane), to.at.at(point * to.plane + i * width)
-            for h, micro in self.micros.items():
-                number, begin = (tall, 0) if h == height else (low, tall * height)
-                with k.loop(number) as (row, _):
-                    t = row * h + begin
-                    k.do(
-                        micro, m.at(t * to.tile), v.at(t * source.tile), b, a["C"], a["K"],
-                        source.tile, a["padded"], to.tile,
-                    )  # fmt: skip
+            with k.loop(a["K"]) as (d, _), k.loop(a["C"], step=chunk) as (c, _):
+                own, line = b.at((d * a["C"] + c) * width), v.at(d * a["padded"] + c)
+                channels, fresh = (a["C"] - c).minimum(chunk), (d + c).equals(0)
+                for h, micro in self.micros.items():
+                    number, begin = (tall, 0) if h == height else (low, tall * height)
+                    with k.loop(number) as (row, _):
+                        t = row * h + begin
+                        k.do(
+                            micro, m.at(t * to.tile), line.at(t * source.tile), own, channels,
+                            source.tile, to.tile, fresh,
+                        )  # fmt: skip
 
 
 def tile_products(lanes: Lanes, tile: WinogradTile, height: int) -> Kernel:
-    """to[i][·] = Σ_{k,c} source[i][k,c] · weights[k,c][·]: the micro-kernel.
+    """to[i][·] (+)= Σ_c source[i][c] · weights[c][·]: the micro-kernel; it adds unless `fresh`.
 
     RUN channels are summed in registers, and their sums in memory: shorter sums err less, so much
     that this outweighs what the transforms add.
     """
     k = Kernel(
         f"tile_products_{height}",
-        ["to: ptr", "source: ptr", "weights: ptr", "C: i64", "K: i64", "tile: i64", "padded: i64",
-         "pitch: i64"],
+        ["to: ptr", "source: ptr", "weights: ptr", "C: i64", "tile: i64", "pitch: i64",
+         "fresh: i1"],
         lanes,
     )  # fmt: skip
-    to, source, weights, channels, depth, pitch, padded, to_pitch = k.parameters
+    to, source, weights, channels, pitch, to_pitch, fresh = k.parameters
     vectors, width = range(tile.vectors), tile.vectors * lanes.count
     rows = [source.at(pitch * i) for i in range(height)]
     none = [k.zero()] * (height * tile.vectors)
-    with k.loop(depth) as (d, _), k.loop(channels, step=RUN) as (c0, _):
-        own, line = weights.at(d * channels * width), d * padded
+    with k.loop(channels, step=RUN) as (c0, _):
         last = (c0 + RUN).minimum(channels)
         with k.loop(last, start=c0, carry=none) as (c, sums):
-            b = own.at(c * width)
+            b = weights.at(c * width)
             registers = [b.vector(j * lanes.count) for j in vectors]
-            fresh = []
+            following = []
             for i, row in enumerate(rows):
-                one, own_sums = k.splat(row.load(line + c)), sums.values[i * tile.vectors :]
-                fresh += [k.fma(one, r, v) for r, v in zip(registers, own_sums, strict=False)]
-            sums.values = fresh
+                one, own = k.splat(row.load(c)), sums.values[i * tile.vectors :]
+                following += [k.fma(one, r, v) for r, v in zip(registers, own, strict=False)]
+            sums.values = following
         places = [to.at(to_pitch * i + j * lanes.count) for i in range(height) for j in vectors]
-        first = (d + c0).equals(0)
+        first = c0.equals(0) & fresh
         with k.when(first):
             for place, value in zip(places, sums.values, strict=True):
                 place.store(value)
