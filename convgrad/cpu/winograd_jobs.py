@@ -19,9 +19,12 @@ from convgrad.cpu.tiling import ELEMENTS, PARTS, spread
 from convgrad.cpu.winograd_tiling import ImageTiles, WinogradTile, image_tiles, winograd_tiles
 
 Strides = tuple[int, ...]
-SOURCE_BYTES = 256 << 10  # transformed tiles of a block
-PRODUCT_BYTES = 128 << 10  # their products with a group of panels
-WEIGHT_BYTES = 2560 << 10  # transformed weights of a group where tiles are transformed beforehand
+SOURCE_BYTES = 512 << 10  # transformed tiles of a block
+PRODUCT_BYTES = 256 << 10  # their products with a group of panels
+# Where tiles are transformed beforehand: the transformed weights of a group, and its panels, each
+# with products of its own.
+WEIGHT_BYTES = 2560 << 10
+MOST_PANELS = 4
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Blocks:
     """Tiles of a result, how many a block has, and how much memory it takes, in numbers.
 
     few: whether all tiles are transformed beforehand instead of all weights. beforehand: numbers
-    of that. panels: of rows; group: panels in a group, whose products are kept.
+    of that. panels: of rows; group: panels whose products are kept, and, where there are few tiles,
+    whose weights are transformed together; shares: of the panels.
     """
 
     few: bool
@@ -89,23 +93,20 @@ def blocks(problem: Problem) -> Blocks:
     panels = -(-c.rows // width)
     few = tiles.count <= c.rows and panels * g.groups >= PARTS
     size = points * item
-    group = max(
-        1, min(panels * g.groups // PARTS, WEIGHT_BYTES // (size * c.depth * c.sums * width))
-    )
     budget, each = (PRODUCT_BYTES, width) if few else (SOURCE_BYTES, padded * c.depth)
-    most = max(2 * tile.height, budget // (size * each))
-    block, count = tiles.blocks(most)
-    if not few:
+    block, count = tiles.blocks(max(2 * tile.height, budget // (size * each)))
+    if few:
+        most = min(MOST_PANELS, WEIGHT_BYTES // (size * c.depth * c.sums * width))
+        shares = -(-panels // max(1, min(most, panels * g.groups // PARTS)))
+        group = -(-panels // shares)
+    else:
+        shares = max(1, min(panels, -(-PARTS // (count * g.groups))))
         group = max(1, min(panels, PRODUCT_BYTES // (size * block * width)))
     high_block = -(-block // tile.height) * tile.height
     vplane = spread((tiles.count + tile.height if few else high_block) * padded * c.depth, item)
     uplane = spread((group if few else panels) * c.depth * c.sums * width, item)
     mplane = spread(high_block * group * width, item)
     line = tiles.line(block, lanes)
-    shares = max(1, min(panels, -(-PARTS // max(1, count * g.groups))))
-    if few:
-        shares = -(-panels // group)
-        group = -(-panels // shares)
     work = 2 * line * form.tile * lanes + 16 * lanes * lanes
     return Blocks(
         few, tile, tiles, block, count, panels, group, shares, padded, vplane, uplane, mplane, line,
