@@ -146,18 +146,10 @@ def jobs(problem: Problem, source: Strides, w: Strides, out: Strides) -> Jobs:
         "panels": cut.panels, "few": cut.group, "shares": cut.shares, "padded": cut.padded,
         "vplane": cut.vplane, "uplane": cut.uplane,
         "mplane": cut.mplane, "ug": points * cut.uplane, "vg": points * cut.vplane,
-    }  # fmt: skip
+    } | tile_fields(cut.tiles)  # fmt: skip
 
     def job(generator: Generator, parts: int, **other: int) -> Job:
-        return Job(
-            generator,
-            element,
-            cut.tile,
-            values | tile_fields(cut.tiles) | other,
-            g.groups * parts,
-            True,
-            (taps,),
-        )
+        return Job(generator, element, cut.tile, values | other, g.groups * parts, True, (taps,))
 
     if cut.few:
         shares = min(cut.padded // (_width(cut.tile, element) // cut.tile.vectors), PARTS)
