@@ -150,13 +150,13 @@ def seconds(problem: Problem) -> float:
 
 
 def _share_of_taps_met(g: Geometry) -> float:
-    """How many of all pairs of a result and a tap meet a cell, not padding."""
+    """How many of all pairs of a result and a tap meet a cell, not padding; at least one."""
     share = 1.0
     for n, out, k, d, (lo, _) in zip(
         g.in_size, g.out_size, g.kernel, g.dilation, g.pads, strict=True
     ):
         met = sum(max(0, min(out, n + lo - d * i) - max(0, lo - d * i)) for i in range(k))
-        share *= met / (out * k)
+        share *= max(met, 1) / (out * k)
     return share
 
 
