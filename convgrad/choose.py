@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from convgrad.algorithm import Algorithm, KernelFailed, Problem, Strides
-from convgrad.cpu import implicit_gemm, overlap_save, stencil, trial
-from convgrad.cpu import winograd as tiled_winograd
+from convgrad.cpu import trial
+from convgrad.cpu.implicit_gemm import algorithm as implicit_gemm
+from convgrad.cpu.overlap_save import algorithm as overlap_save
+from convgrad.cpu.stencil import algorithm as stencil
+from convgrad.cpu.winograd import algorithm as tiled_winograd
 from convgrad.errors import AlgorithmError
 from convgrad.reference import direct, fft, im2col, rot180, winograd
 

@@ -18,7 +18,8 @@ from core.cases import Case
 
 import convgrad
 from convgrad.algorithm import DIRECTIONS, Epilogue, Problem
-from convgrad.cpu import implicit_gemm, job, program
+from convgrad.cpu import job, program
+from convgrad.cpu.implicit_gemm import algorithm as implicit_gemm
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.tiling import Tile
 from convgrad.geometry import conv_geometry

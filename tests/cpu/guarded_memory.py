@@ -30,11 +30,16 @@ from engine_cases import (
     shape_of,
 )
 from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import just
 
 import convgrad as cg
 from convgrad.algorithm import DIRECTIONS, Epilogue
-from convgrad.cpu import implicit_gemm, overlap_save, stencil, trial, winograd
+from convgrad.cpu import trial
+from convgrad.cpu.implicit_gemm import algorithm as implicit_gemm
 from convgrad.cpu.jit import threads
+from convgrad.cpu.overlap_save import algorithm as overlap_save
+from convgrad.cpu.stencil import algorithm as stencil
+from convgrad.cpu.winograd import algorithm as winograd
 
 PATTERN = 0xFF  # NaN in every float dtype
 PAGE = mmap.PAGESIZE
@@ -43,6 +48,7 @@ ENGINES = {
     "overlap_save": overlap_save,
 }  # fmt: skip
 ROUNDED = (winograd, overlap_save)
+TURNS = 3  # of a case that was not drawn; in the last all arrays are plain
 STYLES = ("plain", "last", "reversed", "every second", "broadcast")
 
 
@@ -161,22 +167,22 @@ def run_all(engine, log: Path, count: int) -> None:
     trial._examine = lambda _, key, fresh: trial.trusted.setdefault(key, fresh.address)
     file, ran = os.open(log, os.O_WRONLY | os.O_CREAT), 0
 
-    def every_way(case) -> None:
+    def every_way(case, turn) -> None:
         nonlocal ran
         if case.batch == 0:
             return
-        rng = np.random.default_rng(case.seed)
+        rng = np.random.default_rng((case.seed, turn))
         for number, direction in enumerate(DIRECTIONS * 4):
             dtype = (np.float32, np.float64)[number // 3 % 2]
             at_end = number < 6
-            styles = [STYLES[i] for i in rng.integers(0, len(STYLES), 3)]
+            styles = [STYLES[i * (turn < TURNS - 1)] for i in rng.integers(0, len(STYLES), 3)]
             full = bool(rng.integers(0, 2))
             line = f"{direction} {dtype.__name__} {styles} {at_end=} {full=} {case}"
             os.pwrite(file, line.ljust(1000).encode(), 0)
             ran += check(case, dtype, direction, styles, at_end, full, engine)
 
     draw = cases(ranks=(2, 3), three_taps=True) if engine is winograd else cases()
-    drawn = given(draw)(every_way)
+    drawn = given(draw, just(0))(every_way)
     calm = [HealthCheck.too_slow, HealthCheck.differing_executors]
     with noting() as seen:
         settings(
@@ -184,8 +190,8 @@ def run_all(engine, log: Path, count: int) -> None:
             suppress_health_check=calm,
         )(drawn)()  # fmt: skip
         for case in WINOGRAD_CASES if engine is winograd else (*KERNEL_CASES, *FEW_CASES):
-            for _ in range(3):
-                every_way(case)
+            for turn in range(TURNS):
+                every_way(case, turn)
     print(ran, *sorted(seen.names))
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 from engine_cases import child, levels
 
-from convgrad.cpu.stencil_in_place import MASKING
+from convgrad.cpu.stencil.in_place import MASKING
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pages are guarded with mprotect")
 

@@ -11,20 +11,20 @@ from core.cases import cases, oracle
 from engine_cases import child, dense, expected, levels, run
 from hypothesis import given, settings
 
+from convgrad.cpu.implicit_gemm.kernels.multiply import MULTIPLY, WEAVE
+from convgrad.cpu.implicit_gemm.kernels.outer import OUTER
+from convgrad.cpu.implicit_gemm.kernels.packing import PACK_WEIGHTS
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.jit.compiler import GENERIC_CPU, Target
 from convgrad.cpu.kernels.convert import NARROW, WIDEN
-from convgrad.cpu.kernels.multiply import MULTIPLY, WEAVE
-from convgrad.cpu.kernels.outer import OUTER
-from convgrad.cpu.kernels.packing import PACK_WEIGHTS
-from convgrad.cpu.kernels.winograd import (
+from convgrad.cpu.tiling import HEIGHTS, Tile
+from convgrad.cpu.winograd.kernels.outer import WINOGRAD_OUTER
+from convgrad.cpu.winograd.kernels.products import (
     WINOGRAD,
     WINOGRAD_FEW,
     WINOGRAD_SOURCE,
     WINOGRAD_WEIGHTS,
 )
-from convgrad.cpu.kernels.winograd_outer import WINOGRAD_OUTER
-from convgrad.cpu.tiling import HEIGHTS, Tile
 from convgrad.errors import SettingError
 
 TRIPLES = {

@@ -8,7 +8,9 @@ from hypothesis import HealthCheck, given, settings
 
 import convgrad as cg
 from convgrad.algorithm import DIRECTIONS, Problem
-from convgrad.cpu import fft_tables, fft_tiling, overlap_save
+from convgrad.cpu.overlap_save import algorithm as overlap_save
+from convgrad.cpu.overlap_save import tables as fft_tables
+from convgrad.cpu.overlap_save import tiling as fft_tiling
 from convgrad.geometry import conv_geometry
 
 # Several tiles along each axis, an odd number of them, groups, lines, kernels beyond one register.

@@ -10,7 +10,8 @@ pytestmark = pytest.mark.skipif(compiler.unavailable() is not None, reason="no k
 # Counts the self-tests; kernels of the generators named in BROKEN store zeros.
 TELLING = """
 import os, re, warnings
-from convgrad.cpu import job, trial
+from convgrad.cpu import job
+from convgrad.cpu import trial
 
 told, tests, written = [], [], {}
 warnings.simplefilter("always")

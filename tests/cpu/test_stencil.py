@@ -21,11 +21,11 @@ from test_levels import TARGETS, innermost_loops, products, spills, undefined_sy
 
 import convgrad as cg
 from convgrad.algorithm import DIRECTIONS, Epilogue
-from convgrad.cpu import stencil
 from convgrad.cpu.jit import compiler, threads
-from convgrad.cpu.kernels.planes import PLANES
-from convgrad.cpu.kernels.stencil import PACK_STENCIL, STENCIL
-from convgrad.cpu.kernels.stencil_weights import STENCIL_WEIGHTS
+from convgrad.cpu.stencil import algorithm as stencil
+from convgrad.cpu.stencil.kernels.planes import PLANES
+from convgrad.cpu.stencil.kernels.stencil import PACK_STENCIL, STENCIL
+from convgrad.cpu.stencil.kernels.weights import STENCIL_WEIGHTS
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 CODES = [

@@ -5,8 +5,8 @@ import pytest
 from engine_cases import check, dense, problem_of
 
 from convgrad.cpu.correlation import forward_axes
+from convgrad.cpu.implicit_gemm.weights import split, tile_for
 from convgrad.cpu.tiling import HEIGHTS
-from convgrad.cpu.weights import split, tile_for
 
 FEW, MANY = 12, 40  # channels
 # a case, whether lanes are input channels, and the taps in a panel of rows

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 
 import convgrad as cg
 from convgrad.algorithm import DIRECTIONS
-from convgrad.cpu import winograd
-from convgrad.cpu.filtering import F43
+from convgrad.cpu.winograd import algorithm as winograd
+from convgrad.cpu.winograd.filtering import F43
 
 EXACT = F43.divisor**2
 # Many tiles with several blocks; few tiles of many channels; depth; dilation (and padding).

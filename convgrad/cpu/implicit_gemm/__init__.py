@@ -1,0 +1,1 @@
+"""Products of panels, for many channels; algorithm.py says how."""

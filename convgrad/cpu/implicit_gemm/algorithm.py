@@ -1,0 +1,174 @@
+"""Implicit GEMM: the sums of im2col's matrix product, without its matrix.
+
+    y[n,o,p] = Σ_{c,τ} w[o,c,τ] · x[n, c, s·p + d·τ − pad]
+
+A register tile has rows (output channels, their weights read one by one from packed panels) and
+registers (consecutive cells p). The cells that a tile reads are packed, a panel at a time, as
+[c][τ][cell]: pieces of image rows, with zeros for the padding; the panel stays in the cache while
+all output channels go by. The input gradient is the same over dy, for each residue of the stride
+with the taps that meet it; residues of the columns are woven together as they are stored. The
+weight gradient is a sum of outer products over cells, x read where it lies, dy in panels.
+
+Work: 2·N·O·P·(C/G)·K.  Scratch: at most 4 MiB a thread, and one packed copy of the weights.
+Error: (n+1)·u·Σ|a||b|, in an order that depends on the geometry alone: the same bits for any number
+of threads, and for a sample in any batch.
+Source: Goto & van de Geijn 2008, Anatomy of High-Performance Matrix Multiplication.
+"""
+
+import warnings
+from functools import cache, lru_cache
+from math import prod
+
+import numpy as np
+
+from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, plain_sum_bound
+from convgrad.cpu import halves
+from convgrad.cpu.correlation import forward_axes
+from convgrad.cpu.implicit_gemm import matrices, products, weights
+from convgrad.cpu.jit import compiler, threads
+from convgrad.cpu.pieces import Summed
+from convgrad.cpu.program import (
+    BETWEEN,
+    BIAS,
+    FIRST,
+    OUT,
+    SECOND,
+    Given,
+    Program,
+    Step,
+    sides,
+)
+from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
+
+
+def refuses(problem: Problem) -> str | None:
+    """More than three spatial axes; rows beyond a thread's scratch; a machine without LLVM."""
+    missing = compiler.unavailable()
+    if missing is not None:
+        _warn(f"{missing}, so the slower reference algorithms run instead of generated kernels")
+        return missing
+    if problem.geometry.rank > 3:
+        return f"its kernels have three spatial axes, not {problem.geometry.rank}"
+    if problem.geometry.macs == 0:
+        return "there is nothing to multiply"
+    if thread_scratch(problem) > threads.SCRATCH:
+        return f"one panel of its cells takes more than the {threads.SCRATCH:,} bytes of a thread"
+    return None
+
+
+@cache
+def _warn(message: str) -> None:
+    """Say it once."""
+    warnings.warn(f"convgrad: {message}", RuntimeWarning, stacklevel=2)
+
+
+def forward(
+    problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """One product over x, rows of a tile being output channels."""
+    by_real_sums(_bound, problem, x, w, out, epilogue)
+
+
+def input_grad(
+    problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """A product over dy for each residue of the stride, rows being input channels."""
+    by_real_sums(_bound, problem, w, dy, out, epilogue)
+
+
+def weight_grad(
+    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """Outer products over cells, summed in tiles; splits of a long sum are added in order."""
+    by_real_sums(_bound, problem, x, dy, out, epilogue)
+
+
+def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
+    """The jobs for arrays with these strides; None where numbers are converted or copied first."""
+    return bind_real(_bound, problem, first, second, out)
+
+
+@lru_cache(maxsize=1024)
+def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
+    product = matrices.matrices(problem, first, second, out)
+    if product is None:
+        return _slid(problem, first, second, out)
+    w, left = (SECOND, FIRST) if problem.direction == "forward" else (FIRST, SECOND)
+    right_strides, left_strides, result = product.strides
+    steps, between = _steps(product.problem, (right_strides, w), (left_strides, left), result)
+    program = Program(
+        steps, between, np.zeros(product.problem.geometry.out_channels, problem.dtype)
+    )
+    plain = None if matrices.covers(problem) else _slid(problem, first, second, out)
+    return matrices.Biased(program, problem.geometry.rank, plain)
+
+
+def _slid(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
+    """The map as a kernel that slides."""
+    if problem.direction == "weight_grad":
+        return Summed(problem, weights.weight_job(problem, first, second), out)
+    source, w, no_bias = sides(problem, first, second)
+    steps, between = _steps(problem, source, w, out)
+    return Program(steps, between, no_bias)
+
+
+def _steps(
+    problem: Problem, source: tuple[Strides, Given], w: tuple[Strides, Given], out: Strides
+) -> tuple[list[Step], int]:
+    """The jobs of the product, and the bytes of packed weights between them."""
+    one = products.product(problem, source[0], w[0], out)
+    pack = {"w": w[1], "to": BETWEEN}
+    multiply = {"x": source[1], "w": BETWEEN, "y": OUT, "bias": BIAS}
+    steps = [(one.pack, pack)] if one.weights else []
+    return [*steps, (one.multiply, multiply)], one.weights * problem.dtype.itemsize
+
+
+@lru_cache(maxsize=4096)
+def thread_scratch(problem: Problem) -> int:
+    """Bytes that each thread works in."""
+    real = real_problem(problem)
+    own = products.scratch(matrices.flat(real)) if matrices.suits(real) else 0
+    if real.direction == "weight_grad":
+        return max(own, weights.split(real, forward_axes(real.geometry)).scratch)
+    return max(own, products.scratch(real))
+
+
+def scratch(problem: Problem) -> int:
+    """Every thread's block; the packed weights, or the pieces of dw; float32 copies of halves."""
+    real = real_problem(problem)
+    numbers = prod(problem.geometry.w_shape)
+    if problem.direction == "weight_grad":
+        numbers *= weights.split(real, forward_axes(real.geometry)).pieces + 1
+    if matrices.suits(real):
+        numbers = max(numbers, prod(matrices.flat(real).geometry.w_shape))
+    own = thread_scratch(problem) * threads.get_num_threads()
+    return own + numbers * real.dtype.itemsize + halves.scratch(problem)
+
+
+def seconds(problem: Problem) -> float:
+    """Products, passes over memory, and what each group and sample costs before its first product.
+
+    Fitted to two threads of an AVX2 machine, on layers of real networks.
+    """
+    g = problem.geometry
+    few = min(g.group_in, g.group_out)
+    rate = 150e9 * min(1.0, (few + 4) / 16)
+    numbers = 0.35e-9 * (prod(g.x_shape) + prod(g.y_shape)) + 0.8e-9 * prod(g.w_shape)
+    apart = 5e-6 * g.batch * g.groups if g.groups > 1 else 0.0
+    wide = {"float64": 2, "complex64": 4, "complex128": 8}.get(problem.dtype.name, 1)
+    alone = 1.3e-9 * g.macs / (g.group_in * g.group_out)  # a tile of one row waits for its sums
+    return 30e-6 + apart + wide * (2 * g.macs / rate + numbers + alone)
+
+
+ALGORITHM = Algorithm(
+    name="implicit_gemm",
+    summary="generated kernels: panels of weights times panels of cells",
+    refuses=refuses,
+    forward=forward,
+    input_grad=input_grad,
+    weight_grad=weight_grad,
+    scratch=scratch,
+    seconds=seconds,
+    error=plain_sum_bound,
+    bind=bind,
+)

@@ -1,0 +1,1 @@
+"""Products of spectra, tile by tile, for large kernels; algorithm.py says how."""

@@ -1,0 +1,138 @@
+"""Stencils: groups with few channels, row by row over a padded copy that stays in the first cache.
+
+    y[n,m,p] = Σ_{c,τ} w[m,c,τ] · X[c, p + offset(τ)]
+
+X is a copy of some rows of a group's channels with their padding laid around, columns and rows
+split by phase of the stride, so that every tap is a constant offset. A depthwise tile is some rows
+of one register: what is loaded of a row of X serves all taps of a column of the kernel and all rows
+of the tile. With more channels in a group, a tile is some channels of the result by some registers
+of cells. The input gradient goes over a copy of dy, all residues of the stride at once, and
+interleaves them before they are stored. The weight gradient keeps each tap's sum as a register,
+adds along the cells, and adds its lanes at the very end.
+
+Depthwise maps of few taps need no copy where a masked load costs what a load does: their planes are
+read where they lie, edges masked, padding rows pointed at a row of zeros, and results stored from
+the registers (`stencil_in_place`).
+
+Work: 2·N·O·P·(C/G)·K.  Scratch: at most 4 MiB a thread, and one packed copy of the weights.
+Error: (n+1)·u·Σ|a||b|, in an order that depends on the geometry alone.
+Source: Zhang, Franchetti & Low 2018 (no im2col); Zhang, Lo & Lu 2020 (depthwise tiles).
+"""
+
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, plain_sum_bound
+from convgrad.cpu import halves
+from convgrad.cpu.jit import compiler, threads
+from convgrad.cpu.pieces import Summed
+from convgrad.cpu.program import BETWEEN, BIAS, OUT, Program, Step, sides
+from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
+from convgrad.cpu.stencil.axes import channels
+from convgrad.cpu.stencil.in_place import in_place, plane_work, sums_work
+from convgrad.cpu.stencil.jobs import work
+from convgrad.cpu.stencil.layout import thread_bytes
+from convgrad.cpu.stencil.sums import weight_work
+
+FEW = 32  # channels of a group, on each side, up to which the kernels are for
+
+
+def refuses(problem: Problem) -> str | None:
+    """Many channels in a group; more than three axes; rows beyond a thread's scratch; no LLVM."""
+    missing = compiler.unavailable()
+    if missing is not None:
+        return missing
+    g = problem.geometry
+    if g.rank > 3:
+        return f"its kernels have three spatial axes, not {g.rank}"
+    if g.macs == 0:
+        return "there is nothing to multiply"
+    if max(g.group_in, g.group_out) > 64 or min(g.group_in, g.group_out) > FEW:
+        return f"its kernels are for groups of few channels, not {g.group_in} and {g.group_out}"
+    if thread_scratch(problem) > threads.SCRATCH:
+        return f"one row of its input takes more than the {threads.SCRATCH:,} bytes of a thread"
+    return None
+
+
+def forward(
+    problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """A stencil over x."""
+    by_real_sums(_bound, problem, x, w, out, epilogue)
+
+
+def input_grad(
+    problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """Stencils over dy, one for each residue of the stride, interleaved."""
+    by_real_sums(_bound, problem, w, dy, out, epilogue)
+
+
+def weight_grad(
+    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
+) -> None:
+    """Sums along the cells; pieces of a long sum are added in order."""
+    by_real_sums(_bound, problem, x, dy, out, epilogue)
+
+
+def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
+    """The jobs for arrays with these strides; None where numbers are converted or copied first."""
+    return bind_real(_bound, problem, first, second, out)
+
+
+@lru_cache(maxsize=1024)
+def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
+    if problem.direction == "weight_grad":
+        make_sums = sums_work if in_place(problem, first, second) else weight_work
+        return Summed(problem, make_sums(problem, first, second), out)
+    (source, x), (weights, w), no_bias = sides(problem, first, second)
+    make = plane_work if in_place(problem, source, out) else work
+    one = make(problem, source, weights, out)
+    steps: list[Step] = [(one.pack, {"w": w, "to": BETWEEN})] if one.weights else []
+    steps.append((one.stencil, {"x": x, "w": BETWEEN, "y": OUT, "bias": BIAS}))
+    return Program(steps, one.weights * problem.dtype.itemsize, no_bias)
+
+
+def thread_scratch(problem: Problem) -> int:
+    """Bytes that each thread works in."""
+    return thread_bytes(real_problem(problem))
+
+
+def scratch(problem: Problem) -> int:
+    """Every thread's block; the packed weights, or the pieces of dw; widened copies of halves."""
+    real = real_problem(problem)
+    g, item = problem.geometry, real.dtype.itemsize
+    weights = 2 * prod(g.w_shape) * item
+    if problem.direction == "weight_grad":
+        weights *= 17
+    widened = halves.scratch(problem)
+    return thread_scratch(problem) * threads.get_num_threads() + weights + widened
+
+
+def seconds(problem: Problem) -> float:
+    """Products at the rate that a tile's height allows, and every array's pass over memory."""
+    g = problem.geometry
+    sums, rows = channels(problem)
+    rate, pass_over = 120e9 * min(1.0, (rows + 8) / 12), 0.3e-9
+    if problem.direction == "weight_grad" and max(sums, rows) > 8:
+        # outer products have larger tiles; a copy of few channels serves many of dy
+        rate, pass_over = (85e9, 0.3e-9) if min(sums, rows) <= 4 else (60e9, 1e-9)
+    numbers = prod(g.x_shape) + prod(g.y_shape) + 4 * prod(g.w_shape)
+    wide = {"float64": 2, "complex64": 4, "complex128": 8}.get(problem.dtype.name, 1)
+    return 20e-6 + wide * (2 * g.macs / rate + pass_over * numbers)
+
+
+ALGORITHM = Algorithm(
+    name="stencil",
+    summary="generated kernels for groups of few channels: tiles of rows over a padded copy",
+    refuses=refuses,
+    forward=forward,
+    input_grad=input_grad,
+    weight_grad=weight_grad,
+    scratch=scratch,
+    seconds=seconds,
+    error=plain_sum_bound,
+    bind=bind,
+)

@@ -1,0 +1,1 @@
+"""Generators of the kernels: LLVM IR from the kernel language."""

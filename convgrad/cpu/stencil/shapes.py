@@ -1,0 +1,170 @@
+"""What is compiled into a stencil kernel: how rows are read and written, and its register tile."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from convgrad.cpu.jit.compiler import BITS, REGISTERS
+from convgrad.cpu.stencil.kernels.rows import GATHER, PAIRS, RUNS
+
+STRIPS = 3  # different lengths of strips in a kernel, at most
+RESIDUE = 3 + STRIPS  # words that describe a residue: see `stencil_jobs`
+# Lengths of strips (taps below each other that share a row's load) that kernels are made with:
+# those of 1, 2, 3, 5 and 7 taps, of stride 1 and 2. All others are cut into the last.
+LENGTHS = ((1,), (2,), (3,), (5,), (7,), (2, 1), (3, 2), (4, 3), (3, 2, 1))
+TILES = ((1, 1), (1, 4), (1, 8), (4, 1), (7, 1))  # rows and registers of a depthwise tile
+
+
+@dataclass(frozen=True)
+class Strips:
+    """A tile of one channel: `rows` rows of `vectors` registers; `strips` are lengths of strips."""
+
+    strips: tuple[int, ...]
+    rows: int
+    vectors: int
+
+    height: int = 1
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A tile of `height` channels by `vectors` registers of cells."""
+
+    height: int
+    vectors: int
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """read: how rows are copied. every: residues of the columns, 0 where more than two.
+    contiguous: whether a row of the result is consecutive. narrow: a register's unused share."""
+
+    tile: Strips | Slots
+    read: int
+    every: int
+    contiguous: bool
+    narrow: int
+
+    @property
+    def height(self) -> int:
+        return self.tile.height
+
+    @property
+    def vectors(self) -> int:
+        return self.tile.vectors
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """A depthwise tile over planes as they lie: `rows` rows of a register for each residue.
+
+    step: the columns' stride. every: residues of rows and of columns. narrow: as in Stencil.
+    columns: for each residue the number of strips of each length, side by side; or empty, where
+    it is counted at run time."""
+
+    strips: tuple[int, ...]
+    rows: int
+    step: int
+    every: tuple[int, int]
+    columns: tuple[tuple[int, ...], ...]
+    narrow: int
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A tile of a weight gradient: `height` output channels by strips of (taps, columns), over
+    `rows` rows of dy at a time."""
+
+    strips: tuple[tuple[int, int], ...]
+    rows: int
+    height: int
+    read: int
+    contiguous: bool
+    narrow: int
+
+    @property
+    def vectors(self) -> int:
+        return max(t * u for t, u in self.strips)
+
+
+@dataclass(frozen=True)
+class SumsInPlace:
+    """A tile of a depthwise weight gradient over planes as they lie: see Sums and InPlace."""
+
+    strips: tuple[tuple[int, int], ...]
+    rows: int
+    step: int
+    narrow: int
+
+
+# channels → registers of cells: AVX multiplies by a number in memory, the others need registers
+SLOTS = {
+    16: {1: 8, 2: 5, 3: 3, 4: 3, 6: 2},
+    32: {1: 12, 2: 10, 3: 7, 4: 6, 6: 4, 8: 3},
+}
+# taps of a strip → columns of it in a weight gradient's tile: the numbers to choose from
+SUMS = {
+    16: {1: (1, 3, 6, 12), 2: (3, 6), 3: (3, 4)},
+    32: {1: (1, 3, 7, 12, 24), 2: (3, 5, 7, 12), 3: (3, 5, 7)},
+}
+# output channels → pairs (c, τ)
+PAIRS_OF = {
+    16: {1: 12, 2: 5, 3: 3, 4: 2},
+    32: {1: 24, 2: 12, 3: 8, 4: 6, 6: 4},
+}
+
+
+def shapes(level: str) -> Iterator[Stencil]:
+    """Every tile, with one way of reading and writing or another; common ones with all."""
+    ways = ((RUNS, 1, True), (PAIRS, 1, True), (RUNS, 2, True), (GATHER, 0, False))
+    for strips in LENGTHS:
+        for rows, vectors in TILES:
+            every = ways if (rows, strips) in ((4, (3,)), (4, (3, 2, 1))) else ways[:1]
+            for way in every:
+                yield Stencil(Strips(strips, rows, vectors), *way, 1)
+    for height, vectors in SLOTS[REGISTERS[level]].items():
+        for way in ways if height == 4 else ways[:1]:
+            yield Stencil(Slots(height, vectors), *way, 1)
+    if BITS[level] > 128:
+        yield Stencil(Strips((3,), 7, 1), RUNS, 1, True, 2)
+
+
+# (columns' stride, residues of rows, of columns) → rows of a tile in place: the numbers to choose
+# from
+FACTORS_IN_PLACE = 9  # of a tile whose strips are counted beforehand
+ROWS_IN_PLACE = {(1, 1, 1): (1, 4, 7), (2, 1, 1): (1, 4, 7), (1, 2, 2): (2,), (1, 1, 2): (1, 4)}
+
+
+def in_place_shapes(level: str) -> Iterator[InPlace]:
+    """Every tile of the common lengths of strips, and what 3×3 kernels are made with."""
+    for (step, high, wide), able in ROWS_IN_PLACE.items():
+        for rows in able:
+            for strips in ((3,), (2, 1), (4, 3)) if rows > 1 else ((1,),):
+                yield InPlace(strips, rows, step, (high, wide), (), 1)
+    for rows in (4, 7):
+        yield InPlace((3,), rows, 1, (1, 1), ((3,),), 1)
+        yield InPlace((2, 1), rows, 2, (1, 1), ((3, 3),), 1)
+    yield InPlace((2, 1), 2, 1, (2, 2), ((0, 1), (0, 2), (1, 0), (2, 0)), 1)
+    if BITS[level] > 128:
+        yield InPlace((3,), 7, 1, (1, 1), ((3,),), 2)
+
+
+def weight_shapes(level: str) -> Iterator[Sums]:
+    """Every tile of each length of strip; one of each height."""
+    columns = SUMS[REGISTERS[level]]
+    for length, able in columns.items():
+        for number in able:
+            rows = 2 if length > 1 else 1
+            yield Sums(((length, number),), rows, 1, RUNS, True, 1)
+    for read, contiguous in ((PAIRS, True), (GATHER, False)):
+        yield Sums(tuple((n, columns[n][-1]) for n in (3, 2, 1)), 2, 1, read, contiguous, 1)
+    for height, pairs in PAIRS_OF[REGISTERS[level]].items():
+        yield Sums(((1, pairs),), 1, height, RUNS, True, 1)
+
+
+def sums_in_place_shapes(level: str) -> Iterator[SumsInPlace]:
+    """Every tile of each length of strip, for strides of one and two."""
+    for length, able in SUMS[REGISTERS[level]].items():
+        for number in able:
+            for step in (1, 2):
+                rows = 2 if length > 1 else 1
+                yield SumsInPlace(((length, number),), rows, step, 1)
