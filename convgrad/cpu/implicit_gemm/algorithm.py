@@ -5,9 +5,10 @@
 A register tile has rows (output channels, their weights read one by one from packed panels) and
 registers (consecutive cells p). The cells that a tile reads are packed, a panel at a time, as
 [c][τ][cell]: pieces of image rows, with zeros for the padding; the panel stays in the cache while
-all output channels go by. The input gradient is the same over dy, for each residue of the stride
-with the taps that meet it; residues of the columns are woven together as they are stored. The
-weight gradient is a sum of outer products over cells, x read where it lies, dy in panels.
+all output channels go by. The input gradient is the same over dy, packed once for all residues of
+the stride, each with the taps that meet it; residues of the columns are woven together as they are
+stored. The weight gradient is a sum of outer products over cells, one operand in panels and the
+other read where it lies. A kernel that covers its input makes products of matrices (`matrices`).
 
 Work: 2·N·O·P·(C/G)·K.  Scratch: at most 4 MiB a thread, and one packed copy of the weights.
 Error: (n+1)·u·Σ|a||b|, in an order that depends on the geometry alone: the same bits for any number

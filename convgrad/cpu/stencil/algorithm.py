@@ -1,4 +1,4 @@
-"""Stencils: groups with few channels, row by row over a padded copy that stays in the first cache.
+"""Stencils: groups with few channels, row by row, mostly over a copy that stays in the first cache.
 
     y[n,m,p] = Σ_{c,τ} w[m,c,τ] · X[c, p + offset(τ)]
 
@@ -12,7 +12,7 @@ adds along the cells, and adds its lanes at the very end.
 
 Depthwise maps of few taps need no copy where a masked load costs what a load does: their planes are
 read where they lie, edges masked, padding rows pointed at a row of zeros, and results stored from
-the registers (`stencil_in_place`).
+the registers (`in_place`).
 
 Work: 2·N·O·P·(C/G)·K.  Scratch: at most 4 MiB a thread, and one packed copy of the weights.
 Error: (n+1)·u·Σ|a||b|, in an order that depends on the geometry alone.
@@ -126,7 +126,7 @@ def seconds(problem: Problem) -> float:
 
 ALGORITHM = Algorithm(
     name="stencil",
-    summary="generated kernels for groups of few channels: tiles of rows over a padded copy",
+    summary="generated kernels for groups of few channels: tiles of rows",
     refuses=refuses,
     forward=forward,
     input_grad=input_grad,
