@@ -241,7 +241,7 @@ def register_tables(
 def _tables(
     problem: Problem, shape: InPlace, w: Strides, count: int, offsets: dict[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where each weight lies in w, the strips, and the residues: see `stencil_jobs`."""
+    """Where each weight lies in w, the strips, and the residues: see `jobs`."""
     g, item = problem.geometry, problem.dtype.itemsize
     _, high, wide = lines(problem)
     axes = [s // item for s in w[2:]]

@@ -7,7 +7,7 @@ from convgrad.cpu.jit.compiler import BITS, REGISTERS
 from convgrad.cpu.stencil.kernels.rows import GATHER, PAIRS, RUNS
 
 STRIPS = 3  # different lengths of strips in a kernel, at most
-RESIDUE = 3 + STRIPS  # words that describe a residue: see `stencil_jobs`
+RESIDUE = 3 + STRIPS  # words that describe a residue: see `jobs`
 # Lengths of strips (taps below each other that share a row's load) that kernels are made with:
 # those of 1, 2, 3, 5 and 7 taps, of stride 1 and 2. All others are cut into the last.
 LENGTHS = ((1,), (2,), (3,), (5,), (7,), (2, 1), (3, 2), (4, 3), (3, 2, 1))
