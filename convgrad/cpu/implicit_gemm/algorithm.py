@@ -25,7 +25,7 @@ import numpy as np
 from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, plain_sum_bound
 from convgrad.cpu import halves
 from convgrad.cpu.correlation import forward_axes
-from convgrad.cpu.implicit_gemm import matrices, products, weights
+from convgrad.cpu.implicit_gemm import cut, matrices, products, weights
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
 from convgrad.cpu.program import (
@@ -128,10 +128,10 @@ def _steps(
 def thread_scratch(problem: Problem) -> int:
     """Bytes that each thread works in."""
     real = real_problem(problem)
-    own = products.scratch(matrices.flat(real)) if matrices.suits(real) else 0
+    own = cut.scratch(matrices.flat(real)) if matrices.suits(real) else 0
     if real.direction == "weight_grad":
         return max(own, weights.split(real, forward_axes(real.geometry)).scratch)
-    return max(own, products.scratch(real))
+    return max(own, cut.scratch(real))
 
 
 def scratch(problem: Problem) -> int:

@@ -5,41 +5,32 @@ what is packed of dy: residues of planes and rows are bands of one product, thos
 the phases of a band, which are woven together as they are stored.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import groupby, pairwise
 from math import prod
 
 import numpy as np
 
 from convgrad.algorithm import Problem
-from convgrad.cpu.correlation import Axes, forward_axes, input_grad_axes, line_axes, shifts_of
-from convgrad.cpu.implicit_gemm.kernels.multiply import LINE, MULTIPLY, WEAVE, ZEROS
+from convgrad.cpu.correlation import Axes, line_axes
+from convgrad.cpu.implicit_gemm.cut import Cut, cut_of
+from convgrad.cpu.implicit_gemm.kernels.multiply import MULTIPLY, WEAVE
 from convgrad.cpu.implicit_gemm.kernels.packing import (
     BY_ROW,
     BY_SUM,
     BY_TAP,
-    HOME,
     PACK_WEIGHTS,
     SCATTERED,
     TAP,
 )
-from convgrad.cpu.implicit_gemm.kernels.panels import PIECE
-from convgrad.cpu.implicit_gemm.kernels.runs import RECORD, TABLE
-from convgrad.cpu.jit import compiler
+from convgrad.cpu.implicit_gemm.taps import Bands, Taps, band_table, bands_of, piece_lists, taps_of
 from convgrad.cpu.job import Job
-from convgrad.cpu.tiling import ELEMENTS, HEIGHTS, PARTS, SMALL, Panels, Tile, panels, vectors_for
+from convgrad.cpu.tiling import ELEMENTS, PARTS, SMALL
 
 Strides = tuple[int, ...]
-DEPTH = 512  # products in a row of a tile before its sums are put down
-PANELS = 192 << 10  # bytes of packed cells that a thread keeps beside a panel of weights
-MOST_PANELS = 64
 BESIDE = 16  # panels of weights that are packed together where they share cache lines
-TURNS = 16  # blocks of cells in a part: while one is multiplied, the next is asked for
 ALONG = {2: 6}  # stride → taps of a row from which they are read together
 LEAST_ALONG = 3  # for any larger stride
-BALANCE = 16  # a product is cut into at least this many blocks of cells where it can be
 
 
 @dataclass(frozen=True)
@@ -49,29 +40,6 @@ class Product:
     pack: Job
     multiply: Job
     weights: int
-
-
-@dataclass(frozen=True)
-class Taps:
-    """What the phases of a product read: places of the source, and which of them each tap meets.
-
-    places: (U, 3), where result 0 meets the source on each axis; slots: for the taps of all phases
-    one after the other, which place they meet; starts: where each phase's taps begin, and the end;
-    kernel: for each tap its index in the kernel, on three axes.
-    """
-
-    places: np.ndarray
-    slots: np.ndarray
-    starts: np.ndarray
-    kernel: tuple[tuple[int, int, int], ...]
-
-    @property
-    def aligned(self) -> bool:
-        """Whether every phase meets every place, in order."""
-        every = np.arange(len(self.places))
-        return all(
-            np.array_equal(self.slots[a:b], every) for a, b in zip(self.starts, self.starts[1:])
-        )
 
 
 @dataclass(frozen=True)
@@ -87,29 +55,6 @@ class Roles:
     out: tuple[int, ...]
     weights: tuple[int, ...]
     weight_group: int
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How a product is cut: its tile, the panels of rows, and the blocks of panels of cells.
-
-    samples: whose cells lie in one unit; block: summed channels in a block; turns: blocks of
-    `panels` panels that a part goes through.
-    """
-
-    tile: Tile
-    rows: Panels
-    width: int
-    samples: int
-    unit: int
-    block: int
-    panels: int
-    turns: int
-    blocks: int
-    skips: bool
-
-
-Bands = list[list[Axes]]  # for each residue of planes and rows: its phases, the residues of columns
 
 
 @lru_cache(maxsize=1024)
@@ -128,33 +73,6 @@ def product(problem: Problem, source: Strides, w: Strides, out: Strides) -> Prod
     if role.out[1] == 1:  # channels lie side by side, and columns apart in any case
         bands = [[axes] for phases in bands for axes in phases]
     return _product(problem, role, bands, taps_of(bands))
-
-
-def bands_of(problem: Problem) -> Bands:
-    """A map's results: one, or the input gradient's for each residue of the strides."""
-    if problem.direction == "forward":
-        return [[forward_axes(problem.geometry)]]
-    every = input_grad_axes(problem.geometry)
-    return [list(phases) for _, phases in groupby(every, key=lambda axes: axes[:2])]
-
-
-def taps_of(bands: Bands) -> Taps:
-    """The taps of all phases; places are numbered as the phase with the most taps meets them."""
-    phases = [axes for band in bands for axes in band]
-    shifts = [[tuple(map(int, shift)) for shift in shifts_of(axes)] for axes in phases]
-    numbers = {shift: 0 for each in sorted(shifts, key=len, reverse=True) for shift in each}
-    numbers = {shift: number for number, shift in enumerate(numbers)}
-    kernel = [
-        (z.k, r.k, c.k)
-        for axes in phases
-        for z in axes[0].taps for r in axes[1].taps for c in axes[2].taps
-    ]  # fmt: skip
-    return Taps(
-        np.array(list(numbers), np.int64).reshape(-1, 3),
-        np.array([numbers[shift] for each in shifts for shift in each], np.int64),
-        np.cumsum([0, *map(len, shifts)], dtype=np.int64),
-        tuple(kernel),
-    )
 
 
 def roles(problem: Problem, source: Strides, w: Strides, out: Strides) -> Roles:
@@ -177,7 +95,7 @@ def _product(problem: Problem, role: Roles, bands: Bands, taps: Taps) -> Product
     yn, yo, *spatial = role.out
     yz, yh, yw = (s * axis.every for s, axis in zip(spatial, first, strict=True))
     places, slots, starts = taps.places, taps.slots, taps.starts
-    lists, table = _lists(taps), _bands(bands, spatial)
+    lists, table = piece_lists(taps), band_table(bands, spatial)
     even = len({tuple(band[1:]) for band in table.tolist()}) == 1
     flat = (
         yw == 1 and even and (high.size == 1 or yh == wide.size)
@@ -208,34 +126,6 @@ def _product(problem: Problem, role: Roles, bands: Bands, taps: Taps) -> Product
     return Product(_pack(problem, role, taps, cut, order), job, g.groups * size)
 
 
-def _bands(bands: Bands, spatial: Sequence[int]) -> np.ndarray:
-    """For each band: where it begins in the result, its planes, rows, and columns of all phases."""
-    return np.array(
-        [
-            (
-                sum(axis.first * s for axis, s in zip(phases[0], spatial, strict=True)),
-                phases[0][0].size, phases[0][1].size, sum(axes[2].size for axes in phases),
-            )
-            for phases in bands
-        ],
-        np.int64,
-    )  # fmt: skip
-
-
-def _lists(taps: Taps) -> np.ndarray:
-    """For each phase how many pieces its sum has, and for each (first tap, its place, number)."""
-    starts = taps.starts.tolist()
-    lists = np.zeros(len(starts) - 1 + PIECE * len(taps.slots), np.int64)
-    for phase, (begin, end) in enumerate(pairwise(starts)):
-        slots = taps.slots[begin:end]
-        firsts = [t for t in range(len(slots)) if t == 0 or slots[t] != slots[t - 1] + 1]
-        at = begin * PIECE + phase
-        lists[at] = len(firsts)
-        for i, (t, after) in enumerate(pairwise([*firsts, len(slots)])):
-            lists[at + 1 + i * PIECE : at + 1 + (i + 1) * PIECE] = t, slots[t], after - t
-    return lists
-
-
 def _reads_a_line(cut: Cut, axes: Axes, taps: Taps, role: Roles) -> bool:
     """Whether the cells of a unit are one run of the source, and each result meets its own cell."""
     _, _, xz, xh, xw = role.source
@@ -256,68 +146,6 @@ def _side_by_side(cut: Cut, axes: Axes, taps: Taps, role: Roles) -> int:
     if cut.skips or stride == 1 or not (many and taps.aligned and role.source[4] == 1):
         return 0
     return len(steps) + 1 if (steps == 1).all() else 0
-
-
-@lru_cache(maxsize=4096)
-def _positions(axes: Axes) -> int:
-    return prod(axis.size for axis in axes)
-
-
-def cut_of(problem: Problem, bands: Bands, taps: Taps) -> Cut:
-    """The tile's panels and the blocks of cells, from the geometry and the machine alone."""
-    g, item = problem.geometry, problem.dtype.itemsize
-    rows, sums = g.group_out, g.group_in
-    if problem.direction == "input_grad":
-        rows, sums = sums, rows
-    where = compiler.target()
-    vectors = vectors_for(rows, where.level)
-    cut = panels(rows, HEIGHTS[where.level][vectors])
-    width = vectors * where.lanes(ELEMENTS[problem.dtype.name]).count
-    places = max(1, len(taps.places))
-    positions = _positions(bands[0][0])
-    together = positions < 16 * width  # whatever the batch: a sample has the same bits in any
-    samples, units = (g.batch, 1) if together else (1, g.batch)
-    unit = samples * positions
-    block = -(-sums // max(1, round(sums * _depth(taps) / DEPTH)))
-    count = -(-unit // width)
-    most = PANELS // (block * places * width * item)
-    most = max(1, min(MOST_PANELS, most, -(-count * units * g.groups // BALANCE)))
-    blocks = -(-count // most)
-    turns = max(1, min(TURNS, blocks * units * g.groups // (2 * BALANCE)))
-    skips = not together and any(
-        len(axis.taps) > 1 and 8 * max(abs(tap.offset(axis)) for tap in axis.taps) > axis.source
-        for phases in bands
-        for axes in phases
-        for axis in axes
-    )
-    each = -(-count // blocks)
-    return Cut(
-        Tile(cut.height, vectors), cut, width, samples, unit, block, each, turns,
-        -(-count // (each * turns)), skips,
-    )  # fmt: skip
-
-
-def _depth(taps: Taps) -> float:
-    """Products in a phase's sum for each channel, between its own taps and all that are packed."""
-    counts = [n for n in np.diff(taps.starts).tolist() if n]
-    return (len(taps.places) + sum(counts) / max(1, len(counts))) / 2
-
-
-def scratch(problem: Problem) -> int:
-    """Bytes that a thread works in: see `multiply`; packing weights takes a table of the taps."""
-    bands = bands_of(problem)
-    taps = taps_of(bands)
-    cut, item = cut_of(problem, bands, taps), problem.dtype.itemsize
-    count, places, phases = len(taps.slots), len(taps.places), len(bands[0])
-    words = TABLE + RECORD * cut.width + 3 * LINE
-    if cut.skips:
-        words += places + PIECE * count + len(bands) * phases
-    numbers = (
-        ZEROS
-        + (phases + 1) * cut.width * (cut.tile.height + 16)
-        + cut.panels * max(1, places) * cut.block * cut.width
-    )
-    return max(8 * HOME * count, 8 * cut.panels * words + (numbers + 2 * cut.width) * item)
 
 
 def _pack(problem: Problem, role: Roles, taps: Taps, cut: Cut, order: int) -> Job:

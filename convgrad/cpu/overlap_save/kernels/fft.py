@@ -8,7 +8,7 @@ in place, so that after the last pass the frequencies stand in the order of reve
 inverse undoes the passes, the last one first, with conjugate factors. Products of spectra need no
 other order, so nothing is ever put into one. The inverse is not divided by the length.
 
-A table of passes (see `convgrad.cpu.overlap_save.tables.passes`) is: how many there are; radix, m, and the
+A table of passes (see `overlap_save.tables.passes`) is: how many there are; radix, m, and the
 place of the factors, for each; the factors, [j][p−1][re, im].
 Source: Van Loan 1992, Computational Frameworks for the FFT, sections 1.9 (Gentleman–Sande) and 2.
 """
