@@ -119,6 +119,7 @@ def test_a_mask_that_changes_is_respected():
 
 
 def test_a_platform_without_affinity_counts_processors(monkeypatch):
+    monkeypatch.delenv("CONVGRAD_NUM_THREADS", raising=False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     assert threads._default_threads() == 7
@@ -130,6 +131,7 @@ def test_a_platform_that_does_not_tell_its_affinity_counts_processors(monkeypatc
     def denied(_):
         raise OSError("not permitted")
 
+    monkeypatch.delenv("CONVGRAD_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", denied, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
     assert threads._default_threads() == 5
