@@ -87,7 +87,7 @@ def test_operands_are_read_only_and_stay_as_they_are() -> None:
 def test_out_cannot_be_a_jax_array() -> None:
     x, w, _ = operands("float32")
     with pytest.raises(cg.ArrayError, match="out is read-only"):
-        cg.conv(x, w, **SETTINGS, out=jax.numpy.zeros(Y))
+        cg.conv(x, w, **SETTINGS, out=jax.numpy.zeros(Y, "float32"))
 
 
 @pytest.mark.parametrize("transform", ["jit", "grad", "vmap", "eval_shape"])
