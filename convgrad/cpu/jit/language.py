@@ -215,7 +215,18 @@ class Value:
         align = kernel.constant("i32", BYTES[element])
         kernel.call(f"llvm.masked.store.{lanes.mangled}.p0", "void", value, place, align, mask)
 
+    def store_first(self, number: int, value: "Value", offset: "Operand" = 0) -> None:
+        """Write the first `number` lanes of a register, under a mask where masks cost nothing."""
+        kernel, lanes = self.kernel, self.kernel.lanes
+        if number == lanes.count:
+            self.store(value, offset)
+        elif lanes.count * lanes.bytes == MASKED:
+            self.store(value, offset, kernel.lanes_below(kernel.constant("i64", number)))
+        else:
+            self.store(kernel.shuffle(value, value, range(number)), offset)
 
+
+MASKED = 64  # bytes of the registers whose instructions all take a mask: those of AVX-512
 Operand = Value | int
 
 
@@ -412,12 +423,6 @@ class Kernel:
             self.shuffle(ab, cd, left), self.shuffle(ab, cd, right),
             self.shuffle(ab2, cd2, left), self.shuffle(ab2, cd2, right),
         ]  # fmt: skip
-
-    def some(self, vector: Value, number: int) -> Value:
-        """The first `number` lanes, to store that many elements and no more."""
-        if number == self.lanes.count:
-            return vector
-        return self.shuffle(vector, vector, range(number))
 
     def sums(self, registers: Sequence[Value]) -> Value:
         """One register whose lane i is the sum of the lanes of registers[i], halves added first."""

@@ -40,3 +40,10 @@ def each_panel(
     high = last.minimum(a["tall"]) if tall else last
     with k.loop(high, start=low) as (panel, _):
         yield panel * height if tall else panel * height + a["tall"]
+
+
+def first_row(k: Kernel, a: dict[str, Value], tile: Tile, share: Value) -> Value:
+    """The first row of the first panel that `each_panel` gives, of any height."""
+    first = (a["tall"] + a["low"]) * share // a["shares"]
+    low = first * (tile.height - 1) + a["tall"]
+    return k.select(first < a["tall"], first * tile.height, low)

@@ -7,13 +7,13 @@ Where order is 1, u and τ stand before r, so that a phase can read some of the 
 
 from dataclasses import dataclass
 
-from convgrad.cpu.implicit_gemm.kernels.panels import PIECE, list_pieces, pack_line, pack_panel
+from convgrad.cpu.implicit_gemm.kernels.panels import PIECE, list_pieces, pack_panel, pack_rest
 from convgrad.cpu.implicit_gemm.kernels.runs import RECORD, TABLE, find_runs
 from convgrad.cpu.implicit_gemm.kernels.stores import expect_rows, finish_tile, weave_tiles
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.frame import split, start
-from convgrad.cpu.kernels.tile import each_panel, heights, product_step
+from convgrad.cpu.kernels.tile import each_panel, first_row, heights, product_step, rank_one
 from convgrad.cpu.tiling import Tile, tallest_tiles
 
 FIELDS = (
@@ -23,6 +23,8 @@ FIELDS = (
     "blocks", "cb", "rows", "flat", "line", "along", "order", "skips", "tall", "low", "shares",
     "xg", "wg", "yg", "bg", "accumulate", "scale",
 )  # fmt: skip
+
+SOON = 32  # channels from now on, whose cells are asked for
 ZEROS = 64  # elements of zeros that stand for a bias
 LINE = 8  # words of a cache line: panels begin with one, lest registers be read from two
 BAND = 4  # words of a band: where it begins in the result, its planes, rows and columns
@@ -89,6 +91,7 @@ def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
     room = _room(k, a, scratch, lanes, tile)
     with k.loop(ZEROS, step=lanes.count) as (i, _):
         room.none.store(k.zero(), i)
+    none, top = k.constant("i64", 0), first_row(k, a, tile, share)
     panels = (a["unit"] + width - 1) // width
     begin = block * (a["nb"] * a["turns"])
     end = panels.minimum(begin + a["nb"] * a["turns"])
@@ -100,6 +103,8 @@ def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
         with k.loop(a["C"], step=a["cb"]) as (c0, _):
             _pack_cells(k, a, room, x.at(c0 * a["xc"]), c0, (first, count), tile)
             ahead = _Ahead(k, a, x, c0, (first, count), width)
+            line = x.at(c0 * a["xc"] + first * width)
+            fused = k.select(a["line"].equals(1), _whole(a, first, width).minimum(count), none)
             adds = k.select(c0 > 0, k.constant("i64", 1), a["accumulate"])
             later = c0 > 0
             for height in heights(tile):
@@ -111,11 +116,29 @@ def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
                     with k.loop(turns) as (p, _):
                         with k.when(a["line"].equals(1)):
                             ahead.fetch(p, row0, height, b)
-                        _panel_times_panel(
-                            k, a, room, weights, (b, p, c0, row0), (band, row, offset, adds),
-                            lanes, tile, height, woven,
-                        )  # fmt: skip
+                        packs = row0.equals(top) & (p < fused)
+                        at, into = (b, p, c0, row0), (band, row, offset, adds)
+                        if not woven:
+                            with k.when(packs):
+                                _panel_times_panel(
+                                    k,
+                                    a,
+                                    room,
+                                    weights,
+                                    at,
+                                    into,
+                                    tile,
+                                    height,
+                                    line=line.at(p * width),
+                                )
+                        with k.when(packs.equals(0)):
+                            _panel_times_panel(k, a, room, weights, at, into, tile, height, woven)
     return k.text()
+
+
+def _whole(a: dict[str, Value], first: Value, width: int) -> Value:
+    """How many panels from the first one on have all their cells in the unit."""
+    return a["unit"] // width - first
 
 
 def _has_taps(a: dict[str, Value], band: Value) -> Value:
@@ -133,9 +156,10 @@ def _pack_cells(
     width, (first, count) = tile.vectors * lanes.count, panels
     channels = a["cb"].minimum(a["C"] - c0)
     with k.when(a["line"].equals(1)):
-        cells = (count * width).minimum(a["unit"] - first * width)
-        k.do(pack_line(lanes, tile.vectors, FIELDS), args, x.at(first * width), channels, cells,
-             room.packed)  # fmt: skip
+        whole = _whole(a, first, width)
+        with k.when(whole < count):
+            k.do(pack_rest(lanes, tile.vectors, FIELDS), args, x.at((first + whole) * width),
+                 channels, a["unit"] % width, room.packed.at(whole * channels * width))  # fmt: skip
     with k.when(a["line"].equals(0)), k.loop(count) as (p, _):
         live, lists = room.live.at(p * room.alive), room.lists.at(p * room.listed)
         k.do(pack_panel(lanes, width, FIELDS), args, room.tables.at(p * room.table), live, x,
@@ -165,15 +189,20 @@ class _Ahead:
         low = row0 * self.channels // a["rows"]
         high = (row0 + height) * self.channels // a["rows"]
         with k.when(band.equals(0)), k.loop(high, start=low) as (c, _):
-            self.place.prefetch(panel * self.width + c * a["xc"])
+            for line in range(0, self.width, 64 // k.lanes.bytes):
+                self.place.prefetch(panel * self.width + c * a["xc"] + line)
 
 
 def _panel_times_panel(
     k: Kernel, a: dict[str, Value], room: Room, weights: Value,
     where: tuple[Value, Value, Value, Value], result: tuple[Value, Value, Value, Value],
-    lanes: Lanes, tile: Tile, height: int, woven: bool,
+    tile: Tile, height: int, woven: bool = False, line: Value | None = None,
 ) -> None:  # fmt: skip
-    """One panel of cells times one of weights for each phase of a band, into the result."""
+    """One panel of cells times one of weights for each phase of a band, into the result.
+
+    line: where a line's cells are, to be packed meanwhile.
+    """
+    lanes = k.lanes
     band, p, c0, row0 = where
     description, row, offset, adds = result
     args, width = k.parameters[0], tile.vectors * lanes.count
@@ -192,6 +221,8 @@ def _panel_times_panel(
         if woven:
             k.do(raw_tile(lanes, tile, height), *product,
                  room.buffer.at(f * (tile.height * width)))  # fmt: skip
+        elif line is not None:
+            k.do(packing_tile(lanes, tile, height), args, *product, *into, line)
         else:
             k.do(finished_tile(lanes, tile, height), args, *product, *into)
     if woven:
@@ -227,23 +258,56 @@ def raw_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
     return k
 
 
+def _sums_of_line(
+    k: Kernel, weights: Value, line: Value, pitch: Value, channels: Value, to: Value, tile: Tile,
+    height: int,
+) -> list[Value]:  # fmt: skip
+    """Σ weights ⊗ cells of a line with one tap, whose cells are packed as they are read."""
+    count, width = k.lanes.count, tile.vectors * k.lanes.count
+    with k.loop(channels, carry=[k.zero()] * (height * tile.vectors)) as (c, inner):
+        cells, packed = line.at(c * pitch), to.at(c * width)
+        for j in range(0, width * k.lanes.bytes, 64):
+            cells.prefetch(pitch * SOON + j // k.lanes.bytes)
+        vectors = [cells.vector(j * count) for j in range(tile.vectors)]
+        for j, v in enumerate(vectors):
+            packed.store(v, j * count)
+        rows = [weights.at(c * height + i) for i in range(height)]
+        inner.values = rank_one(k, rows, vectors, inner.values)
+    return inner.values
+
+
+TILE = ("args: ptr", "weights: ptr", "cells: ptr", "pieces: ptr", "channels: i64", "table: ptr",
+        "band: ptr", "row: ptr", "bias: ptr", "adds: i64", "buffer: ptr")  # fmt: skip
+
+
 def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
     """One tile: its sums, scaled and biased, into the rows of the result; the micro-kernel.
 
     pieces: see `list_pieces`. table: the panel's runs. row: where the first row begins.
     """
-    k, a = start(
-        f"finished_tile_{height}", lanes, FIELDS,
-        ("args: ptr", "weights: ptr", "cells: ptr", "pieces: ptr", "channels: i64", "table: ptr",
-         "band: ptr", "row: ptr", "bias: ptr", "adds: i64", "buffer: ptr"),
-    )  # fmt: skip
-    _, weights, cells, pieces, channels, table, band, row, bias, adds, buffer = k.parameters
+    k, a = start(f"finished_tile_{height}", lanes, FIELDS, TILE)
+    _, weights, cells, pieces, channels, table, *_, row, _, _, _ = k.parameters
     expect_rows(k, a, table, row, height, width=tile.vectors * lanes.count)
-    outer = _sums(k, weights, cells, pieces, channels, tile, height)
-    scale = k.splat(a["scale"].to_element())
-    sums = [k.fma(v, scale, k.splat(bias.load(i // tile.vectors))) for i, v in enumerate(outer)]
-    finish_tile(k, a, sums, tile, height, (table, band, row, adds, buffer))
+    _finish(k, a, _sums(k, weights, cells, pieces, channels, tile, height), tile, height)
     return k
+
+
+def packing_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
+    """The same from a line's cells where they lie; they are packed into `cells` meanwhile."""
+    k, a = start(f"packing_tile_{height}", lanes, FIELDS, (*TILE, "line: ptr"))
+    _, weights, cells, _, channels, table, _, row, _, _, _, line = k.parameters
+    expect_rows(k, a, table, row, height, width=tile.vectors * lanes.count)
+    sums = _sums_of_line(k, weights, line, a["xc"], channels, cells, tile, height)
+    _finish(k, a, sums, tile, height)
+    return k
+
+
+def _finish(k: Kernel, a: dict[str, Value], sums: list[Value], tile: Tile, height: int) -> None:
+    """Sums scaled and biased, into the result."""
+    table, band, row, bias, adds, buffer = k.parameters[5:11]
+    scale = k.splat(a["scale"].to_element())
+    done = [k.fma(v, scale, k.splat(bias.load(i // tile.vectors))) for i, v in enumerate(sums)]
+    finish_tile(k, a, done, tile, height, (table, band, row, adds, buffer))
 
 
 MULTIPLY = Generator("multiply", multiply, FIELDS, tallest_tiles)

@@ -387,7 +387,7 @@ def _write_columns(
             read = [tile.vector((top + i) * width + base) for i in range(few)]
             for j, v in enumerate(k.transpose(read + [k.zero()] * (count - few))):
                 with k.when(outputs > base + j):
-                    to.at((base + j) * each).store(k.some(v, few), top)
+                    to.at((base + j) * each).store_first(few, v, top)
 
 
 OUTER = Generator("outer", outer, FIELDS, tallest_tiles)

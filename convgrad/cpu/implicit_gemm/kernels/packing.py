@@ -95,7 +95,7 @@ class Panels:
                 for i in range(0, height, lanes):
                     few = min(lanes, height - i)
                     mask = k.lanes_below(k.constant("i64", few))
-                    place.store(k.some(line.vector(i, mask), few), i)
+                    place.store_first(few, line.vector(i, mask), i)
         with k.when(a["form"].equals(BY_TAP)), k.loop(channels) as (r, _):
             source = w.at(r * a["sr"])
             with self.each() as row, k.loop(a["span"], step=lanes) as (j, _):
@@ -129,14 +129,14 @@ def _columns(k: Kernel, source: Value, pitch: Value, height: int, left: Value) -
         few = min(lanes, height - top)
         read = [source.at(pitch * (top + i)).vector(0, mask) for i in range(few)]
         for column, v in zip(columns, k.transpose(read + [k.zero()] * (lanes - few)), strict=True):
-            column.append(k.some(v, few))
+            column.append(v)
     return columns
 
 
 def _store_column(to: Value, column: list[Value], height: int) -> None:
     lanes = to.kernel.lanes.count
     for top, v in zip(range(0, height, lanes), column, strict=True):
-        to.store(v, top)
+        to.store_first(min(lanes, height - top), v, top)
 
 
 PACK_WEIGHTS = Generator("pack_weights", pack_weights, FIELDS, tallest_tiles)

@@ -5,7 +5,6 @@ from convgrad.cpu.jit.language import Kernel, Lanes
 from convgrad.cpu.kernels.frame import start
 
 PIECE = 3  # words of a piece of a sum: its first tap, that tap's place, and how many follow
-TOGETHER = 4  # panels of a line that are packed at once: cells of a channel that lie side by side
 
 
 def pack_panel(lanes: Lanes, width: int, fields: tuple[str, ...]) -> Kernel:
@@ -63,25 +62,17 @@ def list_pieces(lanes: Lanes, fields: tuple[str, ...]) -> Kernel:
     return k
 
 
-def pack_line(lanes: Lanes, vectors: int, fields: tuple[str, ...]) -> Kernel:
-    """to[panel][r][cell] where cells lie in one run: some panels of a channel at a time."""
+def pack_rest(lanes: Lanes, vectors: int, fields: tuple[str, ...]) -> Kernel:
+    """to[r][cell] where cells lie in one run and fill no whole panel."""
     k, a = start(
-        "pack_line", lanes, fields,
+        "pack_rest", lanes, fields,
         ("args: ptr", "source: ptr", "channels: i64", "cells: i64", "to: ptr"),
     )  # fmt: skip
     _, source, channels, cells, to = k.parameters
-    width, count = vectors * lanes.count, lanes.count
-    pitch, whole = channels * width, cells // width
-    wide = whole // TOGETHER * TOGETHER
-    for low, high, step in ((k.constant("i64", 0), wide, TOGETHER), (wide, whole, 1)):
-        with k.loop(high, start=low, step=step) as (p, _), k.loop(channels) as (c, _):
-            line, at = source.at(p * width + c * a["xc"]), to.at(p * pitch + c * width)
-            read = [line.vector(i * count) for i in range(step * vectors)]
-            for i, v in enumerate(read):
-                at.at(pitch * (i // vectors)).store(v, i % vectors * count)
-    left = cells - whole * width
-    with k.when(left > 0), k.loop(channels) as (c, _):
-        line, at = source.at(whole * width + c * a["xc"]), to.at(whole * pitch + c * width)
-        for i in range(0, width, count):
-            at.store(line.vector(i, k.lanes_below(left - i)), i)
+    width = vectors * lanes.count
+    masks = [k.lanes_below(cells - i) for i in range(0, width, lanes.count)]
+    with k.loop(channels) as (c, _):
+        for i, mask in enumerate(masks):
+            place = i * lanes.count
+            to.at(c * width).store(source.at(c * a["xc"]).vector(place, mask), place)
     return k

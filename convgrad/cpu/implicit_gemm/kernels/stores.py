@@ -113,7 +113,7 @@ def _scatter_cells(
                 mask = k.lanes_below(k.constant("i64", few))
                 at = to.at(c * a["yw"] + top)
                 old = at.vector(0, k.mask_where(adds.equals(1), mask))
-                at.store(k.some(cells.vector(c * pitch + top) + old, few))
+                at.store_first(few, cells.vector(c * pitch + top) + old)
 
 
 def weave_tiles(lanes: Lanes, tile: Tile, height: int, fields: tuple[str, ...]) -> Kernel:
