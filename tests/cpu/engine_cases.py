@@ -113,6 +113,9 @@ KERNEL_CASES = (
     dense(2, 8, 12, (10, 12), (1, 1), stride=2),  # bands without taps
     dense(2, 5, 7, (19, 70), (4, 11), stride=4, pad=3),  # taps of a row side by side
     dense(1, 3, 9, (4, 9, 41), (2, 3, 7), stride=2, pad=3),
+    dense(2, 20, 300, (5, 6), (3, 3), pad=1),  # few cells, many weights
+    dense(3, 200, 150, (5, 4), (4, 4), stride=2, pad=1),
+    dense(1, 70, 260, (9,), (1,), stride=2, groups=2),
 )
 
 

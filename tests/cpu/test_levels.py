@@ -11,6 +11,7 @@ from core.cases import cases, oracle
 from engine_cases import child, dense, expected, levels, run
 from hypothesis import given, settings
 
+from convgrad.cpu.implicit_gemm.kernels.few import MULTIPLY_FEW, PACK_CELLS, WEAVE_FEW
 from convgrad.cpu.implicit_gemm.kernels.multiply import MULTIPLY, WEAVE
 from convgrad.cpu.implicit_gemm.kernels.outer import OUTER
 from convgrad.cpu.implicit_gemm.kernels.packing import PACK_WEIGHTS
@@ -37,7 +38,17 @@ TARGETS = {level: Target(level, TRIPLES[level], GENERIC_CPU[level], "") for leve
 CODES = [
     (level, element, generator, shape)
     for level in TARGETS
-    for generator in (PACK_WEIGHTS, MULTIPLY, WEAVE, OUTER, WIDEN, NARROW)
+    for generator in (
+        PACK_WEIGHTS,
+        MULTIPLY,
+        WEAVE,
+        PACK_CELLS,
+        MULTIPLY_FEW,
+        WEAVE_FEW,
+        OUTER,
+        WIDEN,
+        NARROW,
+    )
     for element in ("float", "double")
     for shape in generator.shapes(level)
     if element == "float" or generator not in (WIDEN, NARROW)
@@ -130,7 +141,7 @@ def test_no_micro_kernel_spills_and_no_code_calls_out(code):
     ]
     if not isinstance(shape, Tile):  # elementwise
         return
-    if generator is PACK_WEIGHTS:
+    if generator in (PACK_WEIGHTS, PACK_CELLS):
         assert not micro
         return
     assert max(map(products, micro)) == shape.height * shape.vectors

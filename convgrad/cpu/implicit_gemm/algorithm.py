@@ -25,8 +25,9 @@ import numpy as np
 from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, plain_sum_bound
 from convgrad.cpu import halves
 from convgrad.cpu.correlation import forward_axes
-from convgrad.cpu.implicit_gemm import cut, matrices, products, weights
+from convgrad.cpu.implicit_gemm import cut, few, matrices, products, weights
 from convgrad.cpu.jit import compiler, threads
+from convgrad.cpu.jit.language import BYTES
 from convgrad.cpu.pieces import Summed
 from convgrad.cpu.program import (
     BETWEEN,
@@ -96,10 +97,9 @@ def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> B
         return _slid(problem, first, second, out)
     w, left = (SECOND, FIRST) if problem.direction == "forward" else (FIRST, SECOND)
     right_strides, left_strides, result = product.strides
-    steps, between = _steps(product.problem, (right_strides, w), (left_strides, left), result)
-    program = Program(
-        steps, between, np.zeros(product.problem.geometry.out_channels, problem.dtype)
-    )
+    one = products.product(product.problem, right_strides, left_strides, result)
+    no_bias = np.zeros(product.problem.geometry.out_channels, problem.dtype)
+    program = Program(*_steps(one, w, left), no_bias)
     plain = None if matrices.covers(problem) else _slid(problem, first, second, out)
     return matrices.Biased(program, problem.geometry.rank, plain)
 
@@ -109,19 +109,21 @@ def _slid(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bo
     if problem.direction == "weight_grad":
         return Summed(problem, weights.weight_job(problem, first, second), out)
     source, w, no_bias = sides(problem, first, second)
-    steps, between = _steps(problem, source, w, out)
-    return Program(steps, between, no_bias)
-
-
-def _steps(
-    problem: Problem, source: tuple[Strides, Given], w: tuple[Strides, Given], out: Strides
-) -> tuple[list[Step], int]:
-    """The jobs of the product, and the bytes of packed weights between them."""
     one = products.product(problem, source[0], w[0], out)
-    pack = {"w": w[1], "to": BETWEEN}
-    multiply = {"x": source[1], "w": BETWEEN, "y": OUT, "bias": BIAS}
-    steps = [(one.pack, pack)] if one.weights else []
-    return [*steps, (one.multiply, multiply)], one.weights * problem.dtype.itemsize
+
+    def usual() -> Program:
+        return Program(*_steps(one, source[1], w[1]), no_bias)
+
+    if not one.cut.few:
+        return usual()
+    return few.FewCells(*few.steps(one, problem.geometry.groups, source[1], w[1]), no_bias, usual)
+
+
+def _steps(one: products.Product, source: Given, w: Given) -> tuple[list[Step], int]:
+    """The jobs of the product, and the bytes of packed weights between them."""
+    multiply = {"x": source, "w": BETWEEN, "y": OUT, "bias": BIAS}
+    pack = [(one.pack, {"w": w, "to": BETWEEN})] if one.weights else []
+    return [*pack, (one.multiply, multiply)], one.weights * BYTES[one.pack.element]
 
 
 @lru_cache(maxsize=4096)
@@ -135,7 +137,8 @@ def thread_scratch(problem: Problem) -> int:
 
 
 def scratch(problem: Problem) -> int:
-    """Every thread's block; the packed weights, or the pieces of dw; float32 copies of halves."""
+    """Every thread's block; the packed weights, or fewer packed cells; the pieces of dw; float32
+    copies of halves."""
     real = real_problem(problem)
     numbers = prod(problem.geometry.w_shape)
     if problem.direction == "weight_grad":

@@ -8,7 +8,8 @@ import numpy as np
 
 from convgrad.algorithm import Problem
 from convgrad.cpu.correlation import Axes
-from convgrad.cpu.implicit_gemm.kernels.multiply import LINE, ZEROS
+from convgrad.cpu.implicit_gemm.kernels.few import packed_cells
+from convgrad.cpu.implicit_gemm.kernels.multiply import LINE, ZEROS, panel_words
 from convgrad.cpu.implicit_gemm.kernels.packing import (
     HOME,
 )
@@ -22,6 +23,8 @@ DEPTH = 512  # products in a row of a tile before its sums are put down
 PANELS = 192 << 10  # bytes of packed cells that a thread keeps beside a panel of weights
 MOST_PANELS = 64
 TURNS = 16  # blocks of cells in a part: while one is multiplied, the next is asked for
+FEW = 1.0  # packed cells by weights from which all cells are packed beforehand, not all weights
+BESIDE = 128 << 10  # bytes of weights that are then packed at once
 BALANCE = 16  # a product is cut into at least this many blocks of cells where it can be
 
 
@@ -30,7 +33,8 @@ class Cut:
     """How a product is cut: its tile, the panels of rows, and the blocks of panels of cells.
 
     samples: whose cells lie in one unit; block: summed channels in a block; turns: blocks of
-    `panels` panels that a part goes through.
+    `panels` panels that a part goes through. count: panels of cells in a unit. few: whether they
+    are all packed beforehand; beside: panels of weights that are then packed at once.
     """
 
     tile: Tile
@@ -43,6 +47,9 @@ class Cut:
     turns: int
     blocks: int
     skips: bool
+    count: int
+    few: bool
+    beside: int
 
 
 @lru_cache(maxsize=4096)
@@ -59,7 +66,8 @@ def cut_of(problem: Problem, bands: Bands, taps: Taps) -> Cut:
     where = compiler.target()
     vectors = vectors_for(rows, where.level)
     cut = panels(rows, HEIGHTS[where.level][vectors])
-    width = vectors * where.lanes(ELEMENTS[problem.dtype.name]).count
+    lanes = where.lanes(ELEMENTS[problem.dtype.name])
+    width = vectors * lanes.count
     places = max(1, len(taps.places))
     positions = _positions(bands[0][0])
     together = positions < 16 * width  # whatever the batch: a sample has the same bits in any
@@ -78,9 +86,12 @@ def cut_of(problem: Problem, bands: Bands, taps: Taps) -> Cut:
         for axis in axes
     )
     each = -(-count // blocks)
+    packed = packed_cells(count, panel_words(lanes, width), sums, block, places, width)
+    few = units == 1 and not skips and packed <= FEW * rows * sums * len(taps.slots)
+    beside = max(1, BESIDE // max(1, cut.height * block * len(taps.slots) * item))
     return Cut(
         Tile(cut.height, vectors), cut, width, samples, unit, block, each, turns,
-        -(-count // (each * turns)), skips,
+        -(-count // (each * turns)), skips, count, few, beside,
     )  # fmt: skip
 
 
@@ -99,9 +110,9 @@ def scratch(problem: Problem) -> int:
     words = TABLE + RECORD * cut.width + 3 * LINE
     if cut.skips:
         words += places + PIECE * count + len(bands) * phases
-    numbers = (
-        ZEROS
-        + (phases + 1) * cut.width * (cut.tile.height + 16)
-        + cut.panels * max(1, places) * cut.block * cut.width
-    )
-    return max(8 * HOME * count, 8 * cut.panels * words + (numbers + 2 * cut.width) * item)
+    numbers = ZEROS + (phases + 1) * cut.width * (cut.tile.height + 16) + 2 * cut.width
+    if cut.few:
+        packed = cut.beside * cut.tile.height * cut.block * count
+        return 8 * (HOME * count + LINE) + (numbers + packed) * item
+    packed = cut.panels * max(1, places) * cut.block * cut.width
+    return max(8 * HOME * count, 8 * cut.panels * words + (numbers + packed) * item)

@@ -40,6 +40,7 @@ class Product:
     pack: Job
     multiply: Job
     weights: int
+    cut: Cut
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _product(problem: Problem, role: Roles, bands: Bands, taps: Taps) -> Product
         OW=wide.size, yn=yn, yo=yo, yz=yz, yh=yh, yw=yw, yf=spatial[2], phases=len(bands[0]),
         units=units, unit=cut.unit, samples=cut.samples, nb=cut.panels, turns=cut.turns,
         blocks=cut.blocks, cb=cut.block, rows=role.rows, flat=int(flat),
-        line=int(_reads_a_line(cut, first, taps, role)),
+        line=int(len(bands[0]) == 1 and _reads_a_line(cut, first, taps, role)),
         along=_side_by_side(cut, first, taps, role), order=order, skips=int(cut.skips),
         tall=cut.rows.tall, low=cut.rows.low, shares=shares,
         xg=role.sums * xc, wg=size, yg=role.rows * yo, bg=role.rows,
@@ -123,7 +124,7 @@ def _product(problem: Problem, role: Roles, bands: Bands, taps: Taps) -> Product
         MULTIPLY if len(bands[0]) == 1 else WEAVE, ELEMENTS[problem.dtype.name], cut.tile, values,
         blocks * shares, g.macs > SMALL, (places, slots, starts, lists, table),
     )  # fmt: skip
-    return Product(_pack(problem, role, taps, cut, order), job, g.groups * size)
+    return Product(_pack(problem, role, taps, cut, order), job, g.groups * size, cut)
 
 
 def _reads_a_line(cut: Cut, axes: Axes, taps: Taps, role: Roles) -> bool:

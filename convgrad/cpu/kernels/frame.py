@@ -15,7 +15,7 @@ POINTERS = (
     "x", "w", "y", "dy", "dw", "to", "taps", "places", "starts", "lists", "bands", "where", "bias",
     "u", "v", "spectra",
     "column_passes", "row_passes", "line_factors", "picks", "residues", "slots",
-    "columns", "masks", "deeps",
+    "columns", "masks", "deeps", "packed", "packing",
 )  # fmt: skip
 
 
@@ -27,9 +27,13 @@ def start(
 ) -> tuple[Kernel, dict[str, Value]]:
     """A kernel, or a part of one, with its arguments read from memory, to which args points."""
     k = Kernel(name, signature, lanes)
-    args = k.parameters[0]
+    return k, arguments(k.parameters[0], fields)
+
+
+def arguments(words: Value, fields: tuple[str, ...]) -> dict[str, Value]:
+    """The words of these fields, read from memory."""
     kinds = {"scale": "double"} | dict.fromkeys(POINTERS, "ptr")
-    return k, {f: args.load(i, kinds.get(f, "i64")) for i, f in enumerate(fields)}
+    return {f: words.load(i, kinds.get(f, "i64")) for i, f in enumerate(fields)}
 
 
 def split(part: Value, *counts: Value) -> list[Value]:

@@ -34,12 +34,21 @@ def each_panel(
     k: Kernel, a: dict[str, Value], tile: Tile, height: int, share: Value
 ) -> Iterator[Value]:
     """For each panel of this height in the part's share: its first row."""
+    low, high = panels_of(a, tile, height, share)
+    with k.loop(high, start=low) as (panel, _):
+        yield row_of(a, panel, tile, height)
+
+
+def panels_of(a: dict[str, Value], tile: Tile, height: int, share: Value) -> tuple[Value, Value]:
+    """The panels of this height in a share: the first one's number, and that behind the last."""
     total, tall = a["tall"] + a["low"], height == tile.height
     first, last = (total * (share + i) // a["shares"] for i in (0, 1))
-    low = first if tall else first.maximum(a["tall"])
-    high = last.minimum(a["tall"]) if tall else last
-    with k.loop(high, start=low) as (panel, _):
-        yield panel * height if tall else panel * height + a["tall"]
+    return (first, last.minimum(a["tall"])) if tall else (first.maximum(a["tall"]), last)
+
+
+def row_of(a: dict[str, Value], panel: Value, tile: Tile, height: int) -> Value:
+    """The first row of a panel of this height."""
+    return panel * height if height == tile.height else panel * height + a["tall"]
 
 
 def first_row(k: Kernel, a: dict[str, Value], tile: Tile, share: Value) -> Value:

@@ -36,7 +36,7 @@ def pack_weights(lanes: Lanes, tile: Tile) -> str:
         if not tall:
             span = (begin.maximum(a["tall"]), end, a["tall"])
         with k.loop(a["R"], step=a["cb"]) as (r0, _):
-            Panels(k, a, height, span, to, r0).pack(w.at(r0 * a["sr"]))
+            Panels(k, a, height, span, to, r0, k.parameters[2]).pack(w.at(r0 * a["sr"]))
     return k.text()
 
 
@@ -44,17 +44,18 @@ class Panels:
     """Panels of one height, of the block of channels that begins with r0.
 
     span: low, high, extra: panels low ≤ panel < high, whose first row is panel·height + extra.
+    homes: room for HOME words of each tap.
     """
 
     def __init__(
         self, k: Kernel, a: dict[str, Value], height: int, span: tuple[Value, Value, Value],
-        to: Value, r0: Value,
+        to: Value, r0: Value, homes: Value,
     ) -> None:  # fmt: skip
         self.k, self.a, self.height, self.to = k, a, height, to
         self.low, self.high, self.extra = span
         self.channels = a["cb"].minimum(a["R"] - r0)
         self.before = r0 * a["rows"]
-        self.homes = k.parameters[2]
+        self.homes = homes
 
     @contextmanager
     def each(self) -> Iterator[Value]:
