@@ -134,13 +134,18 @@ def panel_times_panel(
 def _sums(
     k: Kernel, weights: Value, cells: Value, pieces: Value, channels: Value, tile: Tile, height: int
 ) -> list[Value]:
-    """Σ weights ⊗ cells over the pieces of a panel's sum: the micro-kernel."""
+    """Σ weights ⊗ cells over the pieces of a panel's sum: the micro-kernel.
+
+    The weights behind a piece, mostly the next panel's, are asked for as far ahead as it is long.
+    """
     width = tile.vectors * k.lanes.count
     with k.loop(pieces.load(0, "i64"), carry=[k.zero()] * (height * tile.vectors)) as (i, outer):
         piece = pieces.at(i * PIECE + 1, "i64")
         tap, place, number = (piece.load(word, "i64") * channels for word in range(PIECE))
         left, right = weights.at(tap * height), cells.at(place * width)
+        later = left.at(number * height)
         with k.loop(number, carry=outer.values) as (t, inner):
+            later.prefetch(t * height)
             inner.values = product_step(
                 k, left.at(t * height), right.at(t * width), tile, height, inner.values
             )
