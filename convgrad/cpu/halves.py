@@ -11,6 +11,7 @@ import numpy as np
 from convgrad.algorithm import Epilogue, MapFunction, Problem
 from convgrad.cpu.job import Generator, Job
 from convgrad.cpu.kernels.convert import NARROW, WIDEN
+from convgrad.cpu.tiling import ELEMENTS
 
 CHUNK = 1 << 15  # numbers that a part of a conversion has
 STAGE = 4 << 20  # bytes of float32 that are made at a time
@@ -110,6 +111,5 @@ def _in_one_run(array: np.ndarray) -> np.ndarray | None:
 def _convert(generator: Generator, half: str, source: np.ndarray, to: np.ndarray) -> None:
     count = source.size
     parts = -(-count // CHUNK)
-    Job(generator, "float", half, {"count": count, "chunk": CHUNK}, parts, parts > 1).run(
-        x=source, to=to
-    )
+    values = {"count": count, "chunk": CHUNK}
+    Job(generator, ELEMENTS[half], None, values, parts, parts > 1).run(x=source, to=to)

@@ -40,8 +40,8 @@ def sides(
     strides; and zeros for a bias that is not given."""
     g = problem.geometry
     if problem.direction == "input_grad":
-        return (second, SECOND), (first, FIRST), np.zeros(g.in_channels, problem.dtype)
-    return (first, FIRST), (second, SECOND), np.zeros(g.out_channels, problem.dtype)
+        return (second, SECOND), (first, FIRST), np.zeros(g.in_channels, problem.wide)
+    return (first, FIRST), (second, SECOND), np.zeros(g.out_channels, problem.wide)
 
 
 class Program(Bound):

@@ -1,7 +1,7 @@
 """What the engine's algorithms share: how a map is run on arrays of any dtype and alignment.
 
-The kernels are for float32 and float64 in whole strides. Half types are widened (`halves`), complex
-numbers taken apart, and odd strides copied, here and nowhere else.
+The kernels compute in float32 and float64, in whole strides. Half types are widened where they
+do not read them (`halves`), complex numbers taken apart, odd strides copied, here and nowhere else.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ import numpy as np
 
 from convgrad.algorithm import Bound, Epilogue, Problem, Strides
 from convgrad.cpu.halves import in_float32
-from convgrad.cpu.tiling import ELEMENTS
 
+PLAIN = (np.float32, np.float64)
 BoundOf = Callable[[Problem, Strides, Strides, Strides], Bound]
 
 
@@ -22,17 +22,18 @@ def bind_real(
 ) -> Bound | None:
     """The jobs for arrays with these strides; None where numbers are converted or copied first."""
     item = problem.dtype.itemsize
-    if problem.dtype.name not in ELEMENTS or any(s % item for s in (*first, *second, *out)):
+    if problem.dtype not in PLAIN or any(s % item for s in (*first, *second, *out)):
         return None
     return bound_of(problem, first, second, out)
 
 
 def by_real_sums(
     bound_of: BoundOf, problem: Problem, first: np.ndarray, second: np.ndarray, out: np.ndarray,
-    epilogue: Epilogue,
+    epilogue: Epilogue, half_types: Callable[[Problem], bool] | None = None,
 ) -> None:  # fmt: skip
     """Run a map on its operands, in the order x, w, dy.
 
+    half_types: whether, in such a problem, the kernels themselves read and write half types.
     Complex: Re = Re·Re − Im·Im, Im = Re·Im + Im·Re, four real maps on views of the parts.
     """
     run, real = partial(_run, bound_of), real_problem(problem)
@@ -47,7 +48,7 @@ def by_real_sums(
         run(real, a_im, b_im, re, Epilogue(-scale, True))
         run(real, a_re, b_im, im, replace(plain, bias=None if bias is None else np.imag(bias)))
         run(real, a_im, b_re, im, Epilogue(scale, True))
-    elif real.dtype != problem.dtype:
+    elif real.dtype != problem.dtype and not (half_types and half_types(problem)):
         in_float32(run, problem, first, second, out, epilogue)
     elif any(stride % out.itemsize for stride in out.strides):
         aligned = out.copy()
@@ -62,7 +63,7 @@ def _run(
     epilogue: Epilogue,
 ) -> None:  # fmt: skip
     bias = epilogue.bias
-    bias = None if bias is None else np.ascontiguousarray(bias, problem.dtype)
+    bias = None if bias is None else np.ascontiguousarray(bias, problem.wide)
     bound = bound_of(problem, first.strides, second.strides, out.strides)
     bound.run(first, second, out, bias, epilogue.scale, epilogue.accumulate)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-ELEMENTS = {"float32": "float", "float64": "double"}
+ELEMENTS = {"float32": "float", "float64": "double", "float16": "half", "bfloat16": "bfloat"}
 SMALL = 100_000  # multiply-adds below which a second thread costs more than it does
 PARTS = 8  # a job is cut into at least this many parts where it can be
 # vectors in a tile's row → the most rows that leave registers for the operands: AVX multiplies by

@@ -24,7 +24,10 @@ POSITIONS = 6  # results along each axis of a small problem
 CHANNELS = 32  # channels of a small problem
 MACS = 20_000_000  # multiply-adds of a problem that is not the last resort
 LAST = 100_000_000  # multiply-adds of the last resort, the caller's own problem
-ELEMENTS = {"float64": "double", "complex128": "double"}  # every other dtype: float
+ELEMENTS = {  # of the kernels that a dtype uses; every other one: float
+    "float64": ("double",), "complex128": ("double",), "float16": ("half", "float"),
+    "bfloat16": ("bfloat", "float"),
+}  # fmt: skip
 
 
 class Source(Protocol):
@@ -68,7 +71,9 @@ _test = UnderTest()
 
 def refusal(algorithm: Algorithm, problem: Problem) -> str | None:
     """Why the algorithm's kernels cannot be used for this dtype, or None."""
-    return _failed.get((algorithm.name, ELEMENTS.get(problem.dtype.name, "float")))
+    elements = ELEMENTS.get(problem.dtype.name, ("float",))
+    found = (_failed.get((algorithm.name, element)) for element in elements)
+    return next((why for why in found if why is not None), None)
 
 
 def obtain(key: Key) -> int:

@@ -23,8 +23,8 @@ def test_no_geometry_is_read_or_written_outside_its_arrays(level, count, tmp_pat
     ran, kernels = guarded("implicit_gemm", level, count, log)
     assert ran >= 8 * count
     assert kernels == [
-        "add_pieces", "multiply", "multiply_few", "outer", "pack_cells", "pack_weights", "weave",
-        "weave_few",
+        "add_pieces", "multiply", "multiply_few", "narrow", "outer", "pack_cells", "pack_weights",
+        "weave", "weave_few", "widen",
     ]  # fmt: skip
 
 

@@ -26,8 +26,8 @@ from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, pla
 from convgrad.cpu import halves
 from convgrad.cpu.correlation import forward_axes
 from convgrad.cpu.implicit_gemm import cut, few, matrices, products, weights
+from convgrad.cpu.implicit_gemm.taps import bands_of, taps_of
 from convgrad.cpu.jit import compiler, threads
-from convgrad.cpu.jit.language import BYTES
 from convgrad.cpu.pieces import Summed
 from convgrad.cpu.program import (
     BETWEEN,
@@ -68,14 +68,14 @@ def forward(
     problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """One product over x, rows of a tile being output channels."""
-    by_real_sums(_bound, problem, x, w, out, epilogue)
+    by_real_sums(_bound, problem, x, w, out, epilogue, _rounds_once)
 
 
 def input_grad(
     problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """A product over dy for each residue of the stride, rows being input channels."""
-    by_real_sums(_bound, problem, w, dy, out, epilogue)
+    by_real_sums(_bound, problem, w, dy, out, epilogue, _rounds_once)
 
 
 def weight_grad(
@@ -90,6 +90,14 @@ def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bou
     return bind_real(_bound, problem, first, second, out)
 
 
+def _rounds_once(problem: Problem) -> bool:
+    """Whether each result is stored once, so that it may be of a half type."""
+    bands = bands_of(problem)
+    g = problem.geometry
+    sums = g.group_out if problem.direction == "input_grad" else g.group_in
+    return cut.cut_of(problem, bands, taps_of(bands)).block >= sums and not matrices.suits(problem)
+
+
 @lru_cache(maxsize=1024)
 def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
     product = matrices.matrices(problem, first, second, out)
@@ -98,7 +106,7 @@ def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> B
     w, left = (SECOND, FIRST) if problem.direction == "forward" else (FIRST, SECOND)
     right_strides, left_strides, result = product.strides
     one = products.product(product.problem, right_strides, left_strides, result)
-    no_bias = np.zeros(product.problem.geometry.out_channels, problem.dtype)
+    no_bias = np.zeros(product.problem.geometry.out_channels, problem.wide)
     program = Program(*_steps(one, w, left), no_bias)
     plain = None if matrices.covers(problem) else _slid(problem, first, second, out)
     return matrices.Biased(program, problem.geometry.rank, plain)
@@ -123,7 +131,9 @@ def _steps(one: products.Product, source: Given, w: Given) -> tuple[list[Step], 
     """The jobs of the product, and the bytes of packed weights between them."""
     multiply = {"x": source, "w": BETWEEN, "y": OUT, "bias": BIAS}
     pack = [(one.pack, {"w": w, "to": BETWEEN})] if one.weights else []
-    return [*pack, (one.multiply, multiply)], one.weights * BYTES[one.pack.element]
+    return [*pack, (one.multiply, multiply)], one.weights * compiler.target().lanes(
+        one.pack.element
+    ).bytes
 
 
 @lru_cache(maxsize=4096)

@@ -59,7 +59,7 @@ def _positions(axes: Axes) -> int:
 
 def cut_of(problem: Problem, bands: Bands, taps: Taps) -> Cut:
     """The tile's panels and the blocks of cells, from the geometry and the machine alone."""
-    g, item = problem.geometry, problem.dtype.itemsize
+    g, item = problem.geometry, problem.wide.itemsize
     rows, sums = g.group_out, g.group_in
     if problem.direction == "input_grad":
         rows, sums = sums, rows
@@ -105,7 +105,7 @@ def scratch(problem: Problem) -> int:
     """Bytes that a thread works in: see `multiply`; packing weights takes a table of the taps."""
     bands = bands_of(problem)
     taps = taps_of(bands)
-    cut, item = cut_of(problem, bands, taps), problem.dtype.itemsize
+    cut, item = cut_of(problem, bands, taps), problem.wide.itemsize
     count, places, phases = len(taps.slots), len(taps.places), len(bands[0])
     words = TABLE + RECORD * cut.width + 3 * LINE
     if cut.skips:

@@ -17,15 +17,15 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from convgrad.cpu.jit import cache as cache_folder
-from convgrad.cpu.jit.language import BYTES, Lanes
+from convgrad.cpu.jit.language import BYTES, HALVES, Lanes
 from convgrad.errors import SettingError
 
 LEVELS = {"x86": ("avx512", "avx2", "sse2"), "arm": ("neon",)}
 BITS = {"avx512": 512, "avx2": 256, "sse2": 128, "neon": 128}
 REGISTERS = {"avx512": 32, "avx2": 16, "sse2": 16, "neon": 32}
 NEEDED = {
-    "avx512": ("avx512f", "avx512vl", "avx512dq", "avx512bw", "fma"),
-    "avx2": ("avx2", "fma", "bmi2"),
+    "avx512": ("avx512f", "avx512vl", "avx512dq", "avx512bw", "fma", "f16c"),
+    "avx2": ("avx2", "fma", "bmi2", "f16c"),
     "sse2": (),
     "neon": (),
 }
@@ -69,7 +69,9 @@ class Target:
         return REGISTERS[self.level]
 
     def lanes(self, element: str) -> Lanes:
-        return Lanes(element, BITS[self.level] // (8 * BYTES[element]))
+        """Registers of float or double; of float for arrays of a half type."""
+        memory, element = (element, "float") if element in HALVES else (None, element)
+        return Lanes(element, BITS[self.level] // (8 * BYTES[element]), memory)
 
 
 @cache

@@ -5,24 +5,42 @@
     with kernel.loop(n, step=16) as (i, _):
         y.store(fma(kernel.splat(a), x.vector(i), y.vector(i)), i)
 
-A Value has a type and operators; a pointer reads and writes at an offset counted in elements. A
-loop is a context manager; what it carries from one turn to the next are the values of its `carry`.
+A Value has a type and operators; a pointer reads and writes at an offset counted in elements (an
+"array" in the type that arrays have in memory, which may be a half type). A loop is a context
+manager; what it carries from one turn to the next are the values of its `carry`.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from struct import pack
 
-BYTES = {"float": 4, "double": 8, "i64": 8, "i32": 4, "i8": 1, "ptr": 8, "half": 2, "i16": 2}
+from convgrad.cpu.jit import half_types
+
+BYTES = {
+    "float": 4,
+    "double": 8,
+    "i64": 8,
+    "i32": 4,
+    "i8": 1,
+    "ptr": 8,
+    "half": 2,
+    "bfloat": 2,
+    "i16": 2,
+}
+HALVES = ("half", "bfloat")  # types of 16 bits: float in registers, these in memory
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """The element type of a kernel's vectors and how many of them a register holds."""
+    """The element type of a kernel's vectors and how many of them a register holds.
+
+    memory: the type that arrays have in memory, where it is another one: a half type for float.
+    """
 
     element: str
     count: int
+    memory: str | None = None
 
     @property
     def type(self) -> str:
@@ -40,11 +58,16 @@ class Lanes:
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """An SSA value: its kernel, its type, and how the IR's text names it."""
+    """An SSA value: its kernel, its type, and how the IR's text names it.
+
+    element: what a pointer points to, where that is a half type; it is widened as it is read, and
+    rounded as it is written.
+    """
 
     kernel: "Kernel"
     type: str
     text: str
+    element: str | None = None
 
     def __add__(self, other: "Operand") -> "Value":
         return self._binary("add", "fadd", other)
@@ -126,32 +149,38 @@ class Value:
 
     def at(self, offset: "Operand", element: str | None = None) -> "Value":
         """The pointer `offset` elements further."""
-        kernel, element = self.kernel, element or self.kernel.lanes.element
+        kernel = self.kernel
         if isinstance(offset, int) and offset == 0:
             return self
         index = kernel.value(offset, "i64")
-        return kernel.emit("ptr", f"getelementptr {element}, ptr {self.text}, i64 {index.text}")
+        kind = element or self.element or kernel.lanes.element
+        place = kernel.emit("ptr", f"getelementptr {kind}, ptr {self.text}, i64 {index.text}")
+        return replace(place, element=self.element if element is None else None)
 
     def load(self, offset: "Operand" = 0, element: str | None = None) -> "Value":
         """One element."""
-        element = element or self.kernel.lanes.element
-        place = self.at(offset, element)
-        return self.kernel.emit(
-            element, f"load {element}, ptr {place.text}, align {BYTES[element]}"
-        )
+        kernel, place = self.kernel, self.at(offset, element)
+        if element is None and self.element is not None:
+            word = kernel.emit("i16", f"load i16, ptr {place.text}, align 2")
+            return half_types.widened_number(kernel, self.element, word)
+        element = element or kernel.lanes.element
+        return kernel.emit(element, f"load {element}, ptr {place.text}, align {BYTES[element]}")
 
     def vector(self, offset: "Operand" = 0, mask: "Value | None" = None) -> "Value":
         """A register of consecutive elements; zero where the mask is off (and nothing is read)."""
-        lanes, place = self.kernel.lanes, self.at(offset)
-        align = BYTES[lanes.element]
+        kernel, lanes, place = self.kernel, self.kernel.lanes, self.at(offset)
+        short = f"<{lanes.count} x i16>"
+        kind = lanes.type if self.element is None else short
+        mangled = lanes.mangled if self.element is None else f"v{lanes.count}i16"
+        align = BYTES[self.element or lanes.element]
         if mask is None:
-            return self.kernel.emit(
-                lanes.type, f"load {lanes.type}, ptr {place.text}, align {align}"
-            )
-        return self.kernel.call(
-            f"llvm.masked.load.{lanes.mangled}.p0", lanes.type,
-            place, self.kernel.constant("i32", align), mask, self.kernel.zero(),
-        )  # fmt: skip
+            read = kernel.emit(kind, f"load {kind}, ptr {place.text}, align {align}")
+        else:
+            read = kernel.call(
+                f"llvm.masked.load.{mangled}.p0", kind, place, kernel.constant("i32", align), mask,
+                Value(kernel, kind, "zeroinitializer"),
+            )  # fmt: skip
+        return read if self.element is None else half_types.widened(kernel, self.element, read)
 
     def mask(self, offset: "Operand" = 0) -> "Value":
         """A mask from memory: words as wide as an element, negative in the lanes that are on."""
@@ -162,13 +191,6 @@ class Value:
             f"<{lanes.count} x i1>", f"icmp slt {kind} {words.text}, zeroinitializer"
         )
 
-    def words(self) -> "Value":
-        """A register's worth of consecutive 16-bit numbers, each in a word of 32 bits."""
-        kernel, count = self.kernel, self.kernel.lanes.count
-        short, long = f"<{count} x i16>", f"<{count} x i32>"
-        read = kernel.emit(short, f"load {short}, ptr {self.text}, align 2")
-        return kernel.emit(long, f"zext {short} {read.text} to {long}")
-
     def gather(self, step: "Operand", mask: "Value") -> "Value":
         """A register of elements `step` apart; zero where the mask is off (and nothing is read)."""
         kernel, lanes = self.kernel, self.kernel.lanes
@@ -177,19 +199,27 @@ class Value:
         steps = kernel.splat(kernel.value(step, "i64"))
         places = kernel.emit(kind, f"mul {kind} {steps.text}, <{iota}>")
         many = f"<{lanes.count} x ptr>"
+        element = self.element or lanes.element
         addresses = kernel.emit(
-            many, f"getelementptr {lanes.element}, ptr {self.text}, {kind} {places.text}"
+            many, f"getelementptr {element}, ptr {self.text}, {kind} {places.text}"
         )
-        return kernel.call(
-            f"llvm.masked.gather.{lanes.mangled}.v{lanes.count}p0", lanes.type,
-            addresses, kernel.constant("i32", lanes.bytes), mask, kernel.zero(),
+        read, mangled = lanes.type, lanes.mangled
+        if self.element is not None:
+            read, mangled = f"<{lanes.count} x i16>", f"v{lanes.count}i16"
+        found = kernel.call(
+            f"llvm.masked.gather.{mangled}.v{lanes.count}p0", read,
+            addresses, kernel.constant("i32", BYTES[element]), mask,
+            Value(kernel, read, "zeroinitializer"),
         )  # fmt: skip
+        return found if self.element is None else half_types.widened(kernel, self.element, found)
 
     def piece(self, count: int, offset: "Operand" = 0) -> "Value":
         """`count` consecutive elements, fewer than a register holds."""
-        element, place = self.kernel.lanes.element, self.at(offset)
+        kernel, place = self.kernel, self.at(offset)
+        element = kernel.lanes.element if self.element is None else "i16"
         kind = f"<{count} x {element}>"
-        return self.kernel.emit(kind, f"load {kind}, ptr {place.text}, align {BYTES[element]}")
+        read = kernel.emit(kind, f"load {kind}, ptr {place.text}, align {BYTES[element]}")
+        return read if self.element is None else half_types.widened(kernel, self.element, read)
 
     def prefetch(self, offset: "Operand" = 0, write: bool = False) -> None:
         """Ask for the cache line of an element that will be read, or written, soon.
@@ -205,15 +235,19 @@ class Value:
     def store(self, value: "Value", offset: "Operand" = 0, mask: "Value | None" = None) -> None:
         """Write an element, a piece or a register; only lanes where the mask is on."""
         kernel, lanes = self.kernel, self.kernel.lanes
+        mangled = lanes.mangled
+        if self.element is not None:
+            value = half_types.rounded(kernel, self.element, value)
+            mangled = f"v{lanes.count}i16"
         element = value.type.strip("<>").split(" x ")[-1]
-        place = self.at(offset, element)
+        place = self.at(offset, None if self.element else element)
         if mask is None:
             kernel.write(
                 f"store {value.type} {value.text}, ptr {place.text}, align {BYTES[element]}"
             )
             return
         align = kernel.constant("i32", BYTES[element])
-        kernel.call(f"llvm.masked.store.{lanes.mangled}.p0", "void", value, place, align, mask)
+        kernel.call(f"llvm.masked.store.{mangled}.p0", "void", value, place, align, mask)
 
     def store_first(self, number: int, value: "Value", offset: "Operand" = 0) -> None:
         """Write the first `number` lanes of a register, under a mask where masks cost nothing."""
@@ -252,7 +286,12 @@ class Kernel:
 
     def __post_init__(self) -> None:
         pairs = [parameter.split(": ") for parameter in self.signature]
-        self.parameters = [Value(self, kind, f"%{name}") for name, kind in pairs]
+        self.parameters = [
+            Value(self, "ptr", f"%{name}", self.lanes.memory)
+            if kind == "array"
+            else Value(self, kind, f"%{name}")
+            for name, kind in pairs
+        ]
 
     def fresh(self) -> str:
         self.names += 1
@@ -307,10 +346,6 @@ class Kernel:
         """Lanes where the relation (ult, ugt, uge, …) holds between whole numbers."""
         mask = f"<{a.type.strip('<>').split(' x ')[0]} x i1>"
         return self.emit(mask, f"icmp {relation} {a.type} {a.text}, {b.text}")
-
-    def words_of(self, short: Value) -> Value:
-        """A 16-bit number in all lanes, as words of 32 bits."""
-        return self.splat(self.emit("i32", f"zext i16 {short.text} to i32"))
 
     def lane(self, vector: Value, number: int) -> Value:
         """One lane of a vector."""

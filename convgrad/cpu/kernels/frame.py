@@ -9,6 +9,8 @@ counted in elements. Usual names:
     OZ OH OW          planes, rows and columns of the result;  yn yo yz yh yw its strides
 """
 
+from dataclasses import replace
+
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 
 POINTERS = (
@@ -24,10 +26,15 @@ def start(
     lanes: Lanes,
     fields: tuple[str, ...],
     signature: tuple[str, ...] = ("args: ptr", "part: i64", "scratch: ptr"),
+    arrays: tuple[str, ...] = (),
 ) -> tuple[Kernel, dict[str, Value]]:
-    """A kernel, or a part of one, with its arguments read from memory, to which args points."""
+    """A kernel, or a part of one, with its arguments read from memory, to which args points.
+
+    arrays: fields that are arrays of a call, of whatever type those have in memory.
+    """
     k = Kernel(name, signature, lanes)
-    return k, arguments(k.parameters[0], fields)
+    a = arguments(k.parameters[0], fields)
+    return k, a | {f: replace(a[f], element=lanes.memory) for f in arrays}
 
 
 def arguments(words: Value, fields: tuple[str, ...]) -> dict[str, Value]:

@@ -56,7 +56,7 @@ class Packed:
 
 def pack_cells(lanes: Lanes, tile: Tile) -> str:
     """All panels of cells; a part is some of a group."""
-    k, a = start("pack_cells", lanes, FEW_FIELDS)
+    k, a = start("pack_cells", lanes, FEW_FIELDS, arrays=("x",))
     args, part, scratch = k.parameters
     group, block = split(part, a["blocks"])
     packed, x = Packed(k, a, group, tile), a["x"].at(group * a["xg"])
@@ -83,7 +83,7 @@ def weave_few(lanes: Lanes, tile: Tile) -> str:
 
 def _multiply_few(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
     """A part: a share of the panels of weights of a group, for all cells."""
-    k, a = start(name, lanes, FEW_FIELDS)
+    k, a = start(name, lanes, FEW_FIELDS, arrays=("w", "y"))
     _, part, scratch = k.parameters
     group, share = split(part, a["shares"])
     w, y = a["w"].at(group * a["wg"]), a["y"].at(group * a["yg"])

@@ -98,7 +98,7 @@ def _lines(words: Value) -> Value:
 
 def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
     """A part: some blocks of panels of cells, for a share of the panels of weights, of a group."""
-    k, a = start(name, lanes, FIELDS)
+    k, a = start(name, lanes, FIELDS, arrays=("x", "y"))
     args, part, scratch = k.parameters
     width = tile.vectors * lanes.count
     group, unit, block, share = split(part, a["units"], a["blocks"], a["shares"])

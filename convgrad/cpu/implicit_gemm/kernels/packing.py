@@ -24,7 +24,7 @@ def pack_weights(lanes: Lanes, tile: Tile) -> str:
     … is [r][τ], or [τ][r] where order is 1; a block has cb of the R summed channels r. taps
     says of each t where it lies in w, and which tap τ of which phase it is.
     """
-    k, a = start("pack_weights", lanes, FIELDS)
+    k, a = start("pack_weights", lanes, FIELDS, arrays=("w",))
     count = a["tall"] + a["low"]
     group, block = split(k.parameters[1], (count + a["beside"] - 1) // a["beside"])
     w, to = a["w"].at(group * a["wg"]), a["to"].at(group * a["tog"])

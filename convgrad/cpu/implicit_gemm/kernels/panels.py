@@ -11,7 +11,7 @@ def pack_panel(lanes: Lanes, width: int, fields: tuple[str, ...]) -> Kernel:
     """to[r][u][cell] (order 1: [u][r][cell]) for the cells of a panel; live[u]: met at all?"""
     k, a = start(
         "pack_panel", lanes, fields,
-        ("args: ptr", "table: ptr", "live: ptr", "source: ptr", "channels: i64", "to: ptr"),
+        ("args: ptr", "table: ptr", "live: ptr", "source: array", "channels: i64", "to: ptr"),
     )  # fmt: skip
     _, table, live, source, channels, to = k.parameters
     none, one = k.constant("i64", 0), k.constant("i64", 1)
@@ -66,7 +66,7 @@ def pack_rest(lanes: Lanes, vectors: int, fields: tuple[str, ...]) -> Kernel:
     """to[r][cell] where cells lie in one run and fill no whole panel."""
     k, a = start(
         "pack_rest", lanes, fields,
-        ("args: ptr", "source: ptr", "channels: i64", "cells: i64", "to: ptr"),
+        ("args: ptr", "source: array", "channels: i64", "cells: i64", "to: ptr"),
     )  # fmt: skip
     _, source, channels, cells, to = k.parameters
     width = vectors * lanes.count

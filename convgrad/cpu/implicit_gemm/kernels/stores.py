@@ -120,7 +120,7 @@ def weave_tiles(lanes: Lanes, tile: Tile, height: int, fields: tuple[str, ...]) 
     """The tiles of all phases, column by column in turn, into the rows of the result."""
     k, a = start(
         f"weave_tiles_{height}", lanes, fields,
-        ("args: ptr", "table: ptr", "band: ptr", "row: ptr", "bias: ptr", "adds: i64",
+        ("args: ptr", "table: ptr", "band: ptr", "row: array", "bias: ptr", "adds: i64",
          "buffer: ptr"),
     )  # fmt: skip
     _, table, band, row, bias, adds, buffer = k.parameters

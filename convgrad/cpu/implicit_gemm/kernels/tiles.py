@@ -184,7 +184,7 @@ def _sums_of_line(
 
 
 TILE = ("args: ptr", "weights: ptr", "cells: ptr", "pieces: ptr", "channels: i64", "table: ptr",
-        "band: ptr", "row: ptr", "bias: ptr", "adds: i64", "buffer: ptr")  # fmt: skip
+        "band: ptr", "row: array", "bias: ptr", "adds: i64", "buffer: ptr")  # fmt: skip
 
 
 def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
@@ -201,7 +201,7 @@ def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
 
 def packing_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
     """The same from a line's cells where they lie; they are packed into `cells` meanwhile."""
-    k, a = start(f"packing_tile_{height}", lanes, FIELDS, (*TILE, "line: ptr"))
+    k, a = start(f"packing_tile_{height}", lanes, FIELDS, (*TILE, "line: array"))
     _, weights, cells, _, channels, table, _, row, _, _, _, line = k.parameters
     expect_rows(k, a, table, row, height, width=tile.vectors * lanes.count)
     sums = _sums_of_line(k, weights, line, a["xc"], channels, cells, tile, height)
