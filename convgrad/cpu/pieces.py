@@ -16,7 +16,7 @@ CHUNK = 8192  # numbers in one part
 class Summed(Bound):
     """A job that makes the pieces, and one that adds them, in order, into dw.
 
-    A single piece is made in its place where dw is contiguous and takes no epilogue.
+    A single piece is made in its place where dw is contiguous, no half type, and takes no epilogue.
     """
 
     def __init__(self, problem: Problem, make: Job, out: Strides) -> None:
@@ -26,10 +26,11 @@ class Summed(Bound):
         operands = {"x": FIRST, "dy": SECOND}
         if make.values.get("turned"):  # the kernel takes the one in the place of the other
             operands = {"x": SECOND, "dy": FIRST}
-        self.whole = Program([(make, operands | {"dw": OUT})]) if dense and pieces == 1 else None
+        in_place = dense and pieces == 1 and problem.wide == problem.dtype
+        self.whole = Program([(make, operands | {"dw": OUT})]) if in_place else None
         self.summed = Program(
             [(make, operands | {"dw": BETWEEN}), (add, {"x": BETWEEN, "dw": OUT})],
-            pieces * prod(problem.geometry.w_shape) * problem.dtype.itemsize,
+            pieces * prod(problem.geometry.w_shape) * problem.wide.itemsize,
         )
 
     def run(

@@ -20,10 +20,12 @@ def test_no_array_is_converted_where_sums_are_short(half, kernel):
     with noting() as seen:
         y = cg.conv(x, w, **settings)
         dx = cg.input_grad(x.shape, w, y, **settings)
+        dw = cg.weight_grad(x, w.shape, np.sign(y), **settings)
     assert {"widen", "narrow"}.isdisjoint(name for name, *_ in seen.kernels)
     for got, want in (
         (y, cg.conv(x.astype("f4"), w.astype("f4"), **settings)),
         (dx, cg.input_grad(x.shape, w.astype("f4"), y.astype("f4"), **settings)),
+        (dw, cg.weight_grad(x.astype("f4"), w.shape, np.sign(y).astype("f4"), **settings)),
     ):
         assert got.dtype == half
         np.testing.assert_array_equal(got, want.astype(half))

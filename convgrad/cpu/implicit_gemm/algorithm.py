@@ -82,7 +82,7 @@ def weight_grad(
     problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Outer products over cells, summed in tiles; splits of a long sum are added in order."""
-    by_real_sums(_bound, problem, x, dy, out, epilogue)
+    by_real_sums(_bound, problem, x, dy, out, epilogue, _rounds_once)
 
 
 def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
@@ -92,10 +92,13 @@ def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bou
 
 def _rounds_once(problem: Problem) -> bool:
     """Whether each result is stored once, so that it may be of a half type."""
-    bands = bands_of(problem)
-    g = problem.geometry
+    if matrices.suits(problem):
+        return False
+    if problem.direction == "weight_grad":
+        return True
+    g, bands = problem.geometry, bands_of(problem)
     sums = g.group_out if problem.direction == "input_grad" else g.group_in
-    return cut.cut_of(problem, bands, taps_of(bands)).block >= sums and not matrices.suits(problem)
+    return cut.cut_of(problem, bands, taps_of(bands)).block >= sums
 
 
 @lru_cache(maxsize=1024)

@@ -85,6 +85,7 @@ class Split:
 def weight_job(problem: Problem, x: Strides, dy: Strides) -> Job:
     """The job of a weight gradient, for arrays with these strides in bytes."""
     g, item = problem.geometry, problem.dtype.itemsize
+    half = problem.wide != problem.dtype
     axes, xs, ys = forward_axes(g), lifted_strides(x, item), lifted_strides(dy, item)
     if is_line(problem, x, dy):
         axes = line_axes(g.positions)
@@ -98,7 +99,7 @@ def weight_job(problem: Problem, x: Strides, dy: Strides) -> Job:
         xs, ys = ys, xs
     values = named(
         taps=table.ctypes.data, O=outputs, units=units, mixed=cut.mixed,
-        copies=int(cut.mixed > 1 and any(map(any, g.pads))), turned=int(cut.turned),
+        copies=int(half or (cut.mixed > 1 and any(map(any, g.pads)))), turned=int(cut.turned),
         xn=xs[0], xc=xs[1], xz=xs[2], xh=xs[3], xw=xs[4],
         D=deep.source, H=high.source, W=wide.source, sz=deep.stride, sh=high.stride, sw=wide.stride,
         OZ=deep.size, OH=high.size, OW=wide.size,
@@ -115,7 +116,7 @@ def weight_job(problem: Problem, x: Strides, dy: Strides) -> Job:
 
 def split(problem: Problem, axes: Axes) -> Split:
     """Shares of lanes first, since each share of rows copies the lanes again."""
-    g, item, where = problem.geometry, problem.dtype.itemsize, compiler.target()
+    g, item, where = problem.geometry, problem.wide.itemsize, compiler.target()
     lanes = where.lanes(ELEMENTS[problem.dtype.name])
     whole = prod(g.w_shape) * item
     pieces = max(1, min(PARTS // g.groups, PIECES // whole))

@@ -16,7 +16,7 @@ def add_pieces(lanes: Lanes, _shape: None) -> str:
 
     A part is one chunk of the innermost axis.
     """
-    k, a = start("add_pieces", lanes, FIELDS)
+    k, a = start("add_pieces", lanes, FIELDS, arrays=("dw",))
     first = k.parameters[1] * a["chunk"]
     cells = a["chunk"].minimum(a["run"] - first)
     scale, keeps = a["scale"].to_element(), a["accumulate"].equals(0)

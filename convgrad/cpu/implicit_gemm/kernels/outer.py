@@ -3,7 +3,8 @@
 A tile's lanes are channels of one operand, copied into panels [cell][lane], a block of cells at a
 time; its rows are pairs (channel, tap) of the other, read where they lie, a number at a time. A tap
 meets a box of cells, so padding costs nothing and never takes part. Where channels are so few that
-a panel of rows has several taps, and there is padding, rows are copied, with zeros for it.
+a panel of rows has several taps, and there is padding, rows are copied, with zeros for it; so are
+numbers of a half type.
 """
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
@@ -42,7 +43,7 @@ def outer(lanes: Lanes, tile: Tile) -> str:
     A part is a share of the panels of rows and one of the panels of lanes, of one group, over one
     piece of the blocks of cells.
     """
-    k, a = start("outer", lanes, FIELDS)
+    k, a = start("outer", lanes, FIELDS, arrays=("x", "dy"))
     args, part, scratch = k.parameters
     width, words = tile.vectors * lanes.count, 8 // lanes.bytes
     group, piece, cshare, oshare = split(part, a["pieces"], a["cshares"], a["oshares"])
@@ -100,7 +101,7 @@ def pack_lanes(lanes: Lanes, width: int) -> Kernel:
     """to[cell][channel] of one panel of channels, over the cells of a block."""
     k, a = start(
         "pack_lanes", lanes, FIELDS,
-        ("args: ptr", "place: ptr", "dy: ptr", "channel: i64", "to: ptr"),
+        ("args: ptr", "place: ptr", "dy: array", "channel: i64", "to: ptr"),
     )  # fmt: skip
     _, place, dy, channel, to = k.parameters
     n0, samples, z0, planes, r0, rows, c0, columns = (place.load(i, "i64") for i in range(8))
@@ -152,7 +153,7 @@ def find_rows(lanes: Lanes, height: int) -> Kernel:
     """
     k, a = start(
         f"find_rows_{height}", lanes, FIELDS,
-        ("args: ptr", "place: ptr", "row: i64", "unit: i64", "x: ptr", "to: ptr"),
+        ("args: ptr", "place: ptr", "row: i64", "unit: i64", "x: array", "to: ptr"),
     )  # fmt: skip
     _, place, row, unit, x, to = k.parameters
     x = x.at(place.load(0, "i64") * a["xn"])
