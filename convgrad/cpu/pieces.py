@@ -1,5 +1,6 @@
 """A weight gradient that is made in pieces: how they come into its array."""
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from convgrad.algorithm import Bound, Problem, Strides
 from convgrad.cpu.job import Job
 from convgrad.cpu.kernels.pieces import ADD_PIECES, OUTER_AXES
-from convgrad.cpu.program import BETWEEN, FIRST, OUT, SECOND, Program
+from convgrad.cpu.program import BETWEEN, FIRST, LINE, OUT, SECOND, Given, Program, Step
 from convgrad.cpu.tiling import ELEMENTS, SMALL
 
 CHUNK = 8192  # numbers in one part
@@ -17,21 +18,29 @@ class Summed(Bound):
     """A job that makes the pieces, and one that adds them, in order, into dw.
 
     A single piece is made in its place where dw is contiguous, no half type, and takes no epilogue.
+    before: steps that come first, and leave in `work` bytes behind the pieces what the job finds in
+    `given`.
     """
 
-    def __init__(self, problem: Problem, make: Job, out: Strides) -> None:
+    def __init__(
+        self, problem: Problem, make: Job, out: Strides, before: Sequence[Step] = (),
+        given: dict[str, Given] | None = None, work: int = 0,
+    ) -> None:  # fmt: skip
         pieces = make.values["pieces"]
         add = _add(problem, pieces, out)
         dense = add.values["run"] == prod(problem.geometry.w_shape) and add.values["s4"] == 1
         operands = {"x": FIRST, "dy": SECOND}
         if make.values.get("turned"):  # the kernel takes the one in the place of the other
             operands = {"x": SECOND, "dy": FIRST}
-        in_place = dense and pieces == 1 and problem.wide == problem.dtype
-        self.whole = Program([(make, operands | {"dw": OUT})]) if in_place else None
+        operands |= given or {}
+        self.whole = None
+        if dense and pieces == 1 and problem.wide == problem.dtype:
+            self.whole = Program([*before, (make, operands | {"dw": OUT})], work=work)
+        between = pieces * prod(problem.geometry.w_shape) * problem.wide.itemsize
         self.summed = Program(
-            [(make, operands | {"dw": BETWEEN}), (add, {"x": BETWEEN, "dw": OUT})],
-            pieces * prod(problem.geometry.w_shape) * problem.wide.itemsize,
-        )
+            [*before, (make, operands | {"dw": BETWEEN}), (add, {"x": BETWEEN, "dw": OUT})],
+            -(-between // LINE) * LINE, work=work,
+        )  # fmt: skip
 
     def run(
         self, first: np.ndarray, second: np.ndarray, out: np.ndarray,

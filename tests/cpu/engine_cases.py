@@ -29,14 +29,16 @@ TESTS = Path(__file__).parents[1]
 PLAIN = Epilogue()
 
 
-def problem_of(direction: str, case: Case, dtype) -> Problem:
+def problem_of(direction: str, case: Case, dtype, precision="standard") -> Problem:
     geometry = conv_geometry("test", case.x_shape, case.w_shape, **case.settings)
-    return Problem(direction, geometry, np.dtype(dtype))
+    return Problem(direction, geometry, np.dtype(dtype), precision)
 
 
-def run(direction, case, first, second, out, epilogue=PLAIN, engine=implicit_gemm):
+def run(
+    direction, case, first, second, out, epilogue=PLAIN, engine=implicit_gemm, precision="standard"
+):
     """The engine's own function, or False where it declines the problem."""
-    problem = problem_of(direction, case, out.dtype)
+    problem = problem_of(direction, case, out.dtype, precision)
     if engine.refuses(problem) is not None:
         return False
     engine.ALGORITHM.run(problem, first, second, out, epilogue)
@@ -120,7 +122,8 @@ KERNEL_CASES = (
 
 
 # For Winograd: many tiles and few, several blocks, shares and pieces, groups, depth, and dilation:
-# sub-images of many tiles and of one, and residues without a cell.
+# sub-images of many tiles and of one, and residues without a cell; strides, kernels of several
+# parts, of one axis and longer than their image, and chunks of the channels.
 WINOGRAD_CASES = (
     dense(1, 1, 1, (1, 1), (3, 3), pad=1),
     dense(1, 20, 131, (9, 8), (3, 3), pad=1),
@@ -136,6 +139,23 @@ WINOGRAD_CASES = (
     dense(1, 3, 5, (2, 1), (3, 3), pad=12, dilation=12),
     Case(1, 5, 7, 1, (12, 30), (3, 3), (1, 1), (1, 3), ((1, 2), (4, 0)), 5),
     Case(2, 5, 7, 1, (9, 14, 15), (2, 3, 3), (1, 1, 1), (5, 2, 3), ((2, 2),) * 3, 5),
+    dense(2, 17, 33, (30, 27), (3, 3), stride=2, pad=1),
+    dense(2, 17, 33, (18, 31), (4, 4), stride=2, pad=1, groups=1),
+    dense(1, 20, 131, (9, 8), (5, 5), stride=2, pad=2),
+    dense(1, 20, 34, (19, 18), (7, 7), stride=3, pad=3, groups=2),
+    dense(2, 9, 17, (13, 12), (5, 5), pad=2),
+    dense(1, 9, 17, (6, 5), (6, 7), pad=6),
+    dense(2, 9, 17, (3, 4), (3, 3), stride=2, pad=4),
+    dense(1, 300, 270, (6, 7), (3, 3), stride=2, pad=1),
+    dense(6, 600, 20, (9, 16), (5, 4), pad=2),
+    dense(2, 18, 35, (90,), (3,), pad=1, groups=1),
+    dense(2, 18, 35, (90,), (2,), dilation=16),
+    dense(2, 18, 35, (81,), (5,), stride=2, pad=2),
+    dense(2, 9, 17, (11, 12), (1, 3), stride=2, pad=1),
+    dense(2, 9, 17, (11, 12), (7, 1), pad=3),
+    dense(1, 9, 17, (7, 11, 12), (3, 3, 3), stride=2, pad=1),
+    Case(1, 9, 7, 1, (8, 14, 15), (2, 4, 3), (3, 2, 1), (1, 1, 2), ((2, 1),) * 3, 5),
+    dense(1, 9, 17, (2, 2), (3, 3), pad=1),
 )
 
 MOST = (

@@ -30,7 +30,7 @@ from engine_cases import (
     shape_of,
 )
 from hypothesis import HealthCheck, given, settings
-from hypothesis.strategies import just
+from hypothesis.strategies import just, one_of
 
 import convgrad as cg
 from convgrad.algorithm import DIRECTIONS, Epilogue
@@ -125,14 +125,16 @@ def guarded_scratch(problem, at_end: bool, engine) -> Region:
     return region
 
 
-def check(case, dtype, direction: str, styles, at_end: bool, full: bool, engine) -> bool:
+def check(
+    case, dtype, direction: str, styles, at_end: bool, full: bool, engine, precision: str
+) -> bool:
     """One map on guarded memory, exact (some once rounded), nothing written beside it."""
     x, w, b, dy = case.integers(dtype)
     x, w, dy, b = (
         Guarded(a.shape, dtype, style, at_end).fill(a)
         for a, style in zip((x, w, dy, b), (*styles, "plain"), strict=False)
     )
-    problem = problem_of(direction, case, dtype)
+    problem = problem_of(direction, case, dtype, precision)
     if engine.refuses(problem) is not None:
         return False
     scratch = guarded_scratch(problem, at_end, engine)
@@ -150,7 +152,8 @@ def check(case, dtype, direction: str, styles, at_end: bool, full: bool, engine)
     ordinary, np.empty = np.empty, guarded_empty(at_end)
     try:
         assert run(
-            direction, case, *operands(direction, x, w, dy), result.array, epilogue, engine
+            direction, case, *operands(direction, x, w, dy), result.array, epilogue, engine,
+            precision,
         )  # fmt: skip
     finally:
         np.empty = ordinary
@@ -181,11 +184,12 @@ def run_all(engine, log: Path, count: int) -> None:
             at_end = number < 3 * len(dtypes)
             styles = [STYLES[i * (turn < TURNS - 1)] for i in rng.integers(0, len(STYLES), 3)]
             full = bool(rng.integers(0, 2))
-            line = f"{direction} {dtype.__name__} {styles} {at_end=} {full=} {case}"
+            precision = "fast" if rng.integers(0, 4) == 0 else "standard"
+            line = f"{direction} {dtype.__name__} {styles} {at_end=} {full=} {precision} {case}"
             os.pwrite(file, line.ljust(1000).encode(), 0)
-            ran += check(case, dtype, direction, styles, at_end, full, engine)
+            ran += check(case, dtype, direction, styles, at_end, full, engine, precision)
 
-    draw = cases(ranks=(2, 3), three_taps=True) if engine is winograd else cases()
+    draw = one_of(cases(three_taps=True), cases()) if engine is winograd else cases()
     drawn = given(draw, just(0))(every_way)
     calm = [HealthCheck.too_slow, HealthCheck.differing_executors]
     with noting() as seen:

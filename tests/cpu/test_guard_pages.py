@@ -43,8 +43,8 @@ def test_no_winograd_tile_reads_or_writes_outside_its_arrays(level, count, tmp_p
     ran, kernels = guarded("winograd", level, count, tmp_path / "case.txt")
     assert ran >= 5 * count
     assert kernels == [
-        "add_pieces", "transform_source", "transform_weights", "winograd", "winograd_few",
-        "winograd_outer",
+        "add_pieces", "transform_gradient", "transform_panels", "transform_source",
+        "transform_weights", "winograd", "winograd_few", "winograd_outer",
     ]  # fmt: skip
 
 

@@ -41,7 +41,7 @@ MANY_CHANNELS = """
 def layer(dtype="float32", batch=2, seed=1):
     rng = np.random.default_rng(seed)
     x = rng.integers(-3, 4, (batch, 70, 4, 5, 5)).astype(dtype)
-    w = rng.integers(-3, 4, (70, 70, 2, 2, 2)).astype(dtype)
+    w = rng.integers(-3, 4, (70, 70, 2, 1, 1)).astype(dtype)
     return x, w
 """
 BEFORE = LAYER + MANY_CHANNELS + TELLING

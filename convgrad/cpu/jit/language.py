@@ -13,7 +13,7 @@ manager; what it carries from one turn to the next are the values of its `carry`
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from struct import pack
+from struct import pack, unpack
 
 from convgrad.cpu.jit import half_types
 
@@ -359,7 +359,9 @@ class Kernel:
         return Value(self, self.lanes.element, "0.0")
 
     def number(self, number: float) -> Value:
-        """A register with the same number, exact in the element type, in all lanes."""
+        """A register with the same number, rounded to the element type, in all lanes."""
+        if self.lanes.element == "float":
+            (number,) = unpack(">f", pack(">f", number))
         bits = int.from_bytes(pack(">d", number))
         one = f"{self.lanes.element} 0x{bits:016X}"
         return Value(self, self.lanes.type, f"<{', '.join([one] * self.lanes.count)}>")

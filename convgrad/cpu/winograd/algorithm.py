@@ -1,26 +1,33 @@
-"""Tiled Winograd: minimal filtering F(4×4, 3×3) in generated kernels, a block of tiles at a time.
+"""Tiled Winograd: minimal filtering F(m, r) in generated kernels, a block of tiles at a time.
 
-    y  = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A         tiles of 4×4 results
+    y  = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A         tiles of m×m results
     dw = Gᵀ [ Σ_tiles (Bᵀ x B) ⊙ (A dy Aᵀ) ] G
 
-The last two axes have three taps each; taps of a third axis in front are summed like channels.
-Where taps lie d apart, the cells of each residue of d are an image of their own, which is read and
-written where it lies. The input gradient is the forward map over dy with the kernel turned around.
+On the last two axes the filtering is F(4, 3), F(4, 2), F(2, 3) or, for a single tap, the identity.
+Longer kernels are cut into parts of three or two taps, and a stride s parts them into residues:
+what each part reads is an image of its own, summed like another channel. So are the taps of a
+third axis in front. The input gradient is the forward map over dy with the kernel turned around;
+its residues of the stride are rows of the products. Where taps lie d apart, the cells of each
+residue of d are an image of their own, which is read and written where it lies.
 A block of tiles is transformed with a lane for each channel; the products of all its channels are
-36 small matrix products, one for each point; the results are transformed back while they are in
-the cache. Where there are fewer tiles than channels, all tiles are transformed beforehand,
-otherwise all weights.
+small matrix products, one for each point; the results are transformed back while they are in the
+cache. Points at which a part has nothing (it has fewer taps than others) are left out. Where there
+are fewer tiles than channels, all tiles are transformed beforehand, otherwise all weights.
 
-The points are 0, ±3/4, ±3/2 and infinity, which keeps the error below four times that of a plain
-sum (the usual 0, ±1, ±2: eight times). Integers stay exact where w (or for dw, x or dy) is a
-multiple of 243² = 59,049. NaN and infinity reach every result of the tiles that they lie in.
+The points are chosen to keep the error below four times that of a plain sum: 0, ±3/4, ±3/2 and
+infinity for F(4, 3) (the usual 0, ±1, ±2: eight times). precision="fast" allows F(5, 3) and longer
+sums: in float32 they err by up to 5e-6 of max|y|. Integers stay exact where w (or for dw, x
+or dy) is a multiple of the divisors: 243² = 59,049 for two axes of F(4, 3), 9 for F(4, 2), 1 for
+F(2, 3). NaN and infinity reach every result of the tiles that they lie in.
 
-Work: 36 products for 16 results of 9 taps: a quarter.  Scratch: at most 4 MiB a thread, and one
-transformed copy of the weights, or of all tiles where that is smaller.
+Work, beside that of plain sums: 3×3 a quarter; with stride 2 1/1.78; 5×5 1/3.3, with stride 2
+1/3.3; 4×4 with stride 2 1/2.56; three taps of one axis a half.  Scratch: at most 4 MiB a thread,
+and one transformed copy of the weights, or of all tiles where that is smaller.
 Error: that of a plain sum times the growth of the transforms, in an order that depends on the
 geometry alone: the same bits for any number of threads, and for a sample in any batch.
 Source: Winograd 1980, Arithmetic Complexity of Computations; Lavin & Gray 2016, Fast Algorithms
-for Convolutional Neural Networks; Barabasz, Anderson, Soodhalter & Gregg 2020 (points).
+for Convolutional Neural Networks; Barabasz, Anderson, Soodhalter & Gregg 2020 (points); Yepez & Ko
+2020, Stride 2 1-D, 2-D, and 3-D Winograd for Convolutional Neural Networks.
 """
 
 from functools import lru_cache
@@ -40,31 +47,40 @@ from convgrad.algorithm import (
 from convgrad.cpu import halves
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
-from convgrad.cpu.program import BETWEEN, BIAS, OUT, Program, Step, sides
+from convgrad.cpu.program import BETWEEN, BIAS, FIRST, OUT, SECOND, WORK, Program, Step, sides
 from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
-from convgrad.cpu.winograd.filtering import F43
+from convgrad.cpu.winograd.axes import products as products_of
+from convgrad.cpu.winograd.filtering import growth
 from convgrad.cpu.winograd.jobs import blocks, jobs
-from convgrad.cpu.winograd.shares import outer_job, shares
-from convgrad.cpu.winograd.tiling import image_tiles
+from convgrad.cpu.winograd.shares import outer_jobs, shares
+from convgrad.cpu.winograd.tiling import image_tiles, suitable
 from convgrad.geometry import Geometry
+
+MOST_TAP_PARTS = 64
 
 
 def refuses(problem: Problem) -> str | None:
-    """Whatever has not three taps on its last two axes."""
+    """Kernels of which no two results of an axis share taps; too many parts; a full scratch."""
     g = problem.geometry
     missing = compiler.unavailable()
     if missing is not None:
         return missing
     if problem.precision == "strict":
         return 'it adds before it multiplies, which precision="strict" excludes'
-    if g.rank not in (2, 3):
+    if g.rank > 3:
         return f"its tiles have two axes, and at most one more in front, not {g.rank}"
-    if g.kernel[-2:] != (3, 3):
-        return f"the kernel must have 3×3 taps on the last two axes, not {g.kernel}"
-    if any(s != 1 for s in g.stride):
-        return f"the stride must be 1, not {g.stride}"
+    if any(s > 1 and d > 1 for s, d in zip(g.stride, g.dilation, strict=True)):
+        return f"stride and dilation must not meet on an axis: {g.stride} and {g.dilation}"
+    if not suitable(problem):
+        return (
+            f"on the last two axes, kernel {g.kernel} with stride {g.stride} has "
+            "no taps that two results share"
+        )
     if g.macs == 0:
         return "there is nothing to multiply"
+    parts = image_tiles(real_problem(problem)).parts
+    if parts > MOST_TAP_PARTS:
+        return f"the kernel {g.kernel} falls into {parts} parts, more than {MOST_TAP_PARTS}"
     if thread_scratch(problem) > threads.SCRATCH:
         return f"its tiles take more than the {threads.SCRATCH:,} bytes of a thread"
     return None
@@ -99,7 +115,18 @@ def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bou
 @lru_cache(maxsize=1024)
 def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
     if problem.direction == "weight_grad":
-        return Summed(problem, outer_job(problem, first, second), out)
+        made = outer_jobs(problem, first, second)
+        before: list[Step] = []
+        given = {}
+        if made.before:
+            given = {"v": WORK, "u": WORK.further(made.second)}
+            of_x, of_dy = made.before
+            before = [
+                (of_x, {"x": FIRST, "to": given["v"]}),
+                (of_dy, {"x": SECOND, "to": given["u"]}),
+            ]
+        work = shares(problem).beforehand * problem.dtype.itemsize
+        return Summed(problem, made.outer, out, before, given, work)
     (source, x), (weights, w), no_bias = sides(problem, first, second)
     two = jobs(problem, source, weights, out)
     beforehand, (x, w) = (x, (BETWEEN, w)) if two.few else (w, (x, BETWEEN))
@@ -123,30 +150,37 @@ def scratch(problem: Problem) -> int:
     real, g = real_problem(problem), problem.geometry
     item = real.dtype.itemsize
     if problem.direction == "weight_grad":
-        shared = prod(g.w_shape) * item * (shares(real).pieces + 2)
+        cut = shares(real)
+        shared = (prod(g.w_shape) * (cut.pieces + 2) + cut.beforehand) * item
     else:
         shared = blocks(real).beforehand * item
     return thread_scratch(problem) * threads.get_num_threads() + shared + halves.scratch(problem)
 
 
 def seconds(problem: Problem) -> float:
-    """Products of whole tiles and lanes, and the transforms of each operand.
+    """Products of whole tiles and lanes, and what is written of each transformed operand.
 
     What is expected of plain sums counts taps that meet only padding, though they are left out;
-    beside it, the products count for as much more as those taps are of all.
+    beside it, the products count for as much more as those taps are of all. Fitted to two threads
+    of an AVX-512 machine, on layers of real networks, beside `implicit_gemm` there.
     """
     real, g = real_problem(problem), problem.geometry
-    cut = shares(real) if problem.direction == "weight_grad" else blocks(real)
-    item = real.dtype.itemsize
+    tiles = image_tiles(real)
     wide = {"float64": 2, "complex64": 4, "complex128": 8}.get(problem.dtype.name, 1)
-    lanes = 64 // item
-    depth = g.taps // 9
-    ins, outs = (-(-c // lanes) * lanes for c in (g.group_in, g.group_out))
-    products = 36 * cut.tiles.count * ins * outs * depth * g.groups * 2 / 130e9
+    lanes = 64 // real.dtype.itemsize
+    sums, rows = (-(-c // lanes) * lanes for c in (g.group_in, g.group_out))
+    if problem.direction == "input_grad":
+        sums, rows = rows, sums
+    dw = problem.direction == "weight_grad"
+    count = tiles.count * g.groups
+    products = 2 * products_of(tiles.axes) * count * sums * rows / (130e9 if dw else 165e9)
     products /= _share_of_taps_met(g)
-    tiles = cut.tiles.count * (ins * depth + outs) * g.groups * 8e-9
-    weights = prod(g.w_shape) * 1.5e-9
-    return 40e-6 + wide * (products + tiles + weights)
+    woven = 1.5 * tiles.phases if tiles.phases > 1 else 1
+    images = count * tiles.forms.points * (tiles.parts * sums + woven * rows)
+    weights = g.groups * tiles.forms.points * tiles.parts * tiles.phases * g.group_in * g.group_out
+    return 60e-6 + wide * (
+        products + images * (2.5e-10 if dw else 1.9e-10) + weights * (2.7e-10 if dw else 0.7e-10)
+    )
 
 
 def _share_of_taps_met(g: Geometry) -> float:
@@ -167,22 +201,22 @@ def error(problem: Problem) -> ErrorBound:
     of Winograd Convolution for DNNs, theorem 1.
     """
     g = problem.geometry
-    tiles = image_tiles(g, g.out_size, F43).count
-    depth = prod(g.kernel[:-2])
+    tiles = image_tiles(real_problem(problem))
+    rows, columns = (axis.form for axis in tiles.axes[1:])
     summed = {
-        "forward": g.group_in * depth,
-        "input_grad": g.group_out * depth,
-        "weight_grad": tiles,
+        "forward": g.group_in * tiles.parts,
+        "input_grad": g.group_out * tiles.parts,
+        "weight_grad": tiles.count,
     }[problem.direction]
     contracted = "weight_grad" if problem.direction == "weight_grad" else "forward"
-    growth = summed * F43.growth(contracted) ** 2
+    grown = summed * growth(rows, contracted) * growth(columns, contracted)
     u = UNIT_ROUNDOFF[problem.wide.name] * (4 if problem.dtype.kind == "c" else 1)
     rounding = UNIT_ROUNDOFF[problem.dtype.name] if problem.wide != problem.dtype else 0.0
-    steps = summed + 1 + 4 * F43.tile
-    return ErrorBound(growth * steps * u / max(g.terms(problem.direction), 1) + rounding, "largest")
+    steps = summed + 1 + 2 * (rows.tile + columns.tile)
+    return ErrorBound(grown * steps * u / max(g.terms(problem.direction), 1) + rounding, "largest")
 
 
 ALGORITHM = Algorithm(
-    "tiled_winograd", "minimal filtering of 3×3 kernels, in tiles", refuses,
+    "tiled_winograd", "minimal filtering, in tiles", refuses,
     forward, input_grad, weight_grad, scratch, seconds, error, bind,
 )  # fmt: skip

@@ -4,83 +4,28 @@ A tile row is copied with its channels side by side, transformed along its colum
 its rows; t·t numbers of each tile and channel come out, one plane of memory for each.
 
 Where taps are `apart` cells apart, so are the cells of a tile: a tile row has tiles of one residue
-of the rows, and `apart` tiles with all residues of the columns lie woven into one another.
+of the rows, and `apart` tiles with all residues of the columns lie woven into one another. What the
+parts of the taps read begins a shift further; their columns are copied once for all of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, replace
 
-from convgrad.cpu.jit.language import Kernel, Value
+from convgrad.cpu.jit.language import Kernel, Operand, Value
 from convgrad.cpu.kernels.frame import split
 from convgrad.cpu.winograd.filtering import Matrix
-
-
-def expand(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
-    """matrix · values; rows of points ±p share their even and their odd part."""
-    rows, i, results = list(matrix), 0, []
-    while i < len(rows):
-        row = rows[i]
-        even, odd = _parts(row)
-        if i + 1 < len(rows) and any(odd) and _mirrored(row, rows[i + 1]):
-            factor = next(c for c in odd if c and all(_is_dyadic(other / c) for other in odd))
-            shared = linear(k, even, values)
-            other = linear(k, [c / factor for c in odd], values)
-            results += [k.fma(other, k.number(float(f)), shared) for f in (factor, -factor)]
-            i += 2
-        else:
-            results.append(linear(k, row, values))
-            i += 1
-    return results
-
-
-def contract(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
-    """matrixᵀ · values; points ±p are added and subtracted first."""
-    coefficients, terms, i = [], [], 0
-    while i < len(matrix):
-        row = matrix[i]
-        if i + 1 < len(matrix) and any(_parts(row)[1]) and _mirrored(row, matrix[i + 1]):
-            even, odd = _parts(row)
-            coefficients += [even, odd]
-            terms += [values[i] + values[i + 1], values[i] - values[i + 1]]
-            i += 2
-        else:
-            coefficients.append(row)
-            terms.append(values[i])
-            i += 1
-    return [linear(k, column, terms) for column in zip(*coefficients, strict=True)]
-
-
-def linear(k: Kernel, factors: Sequence[Fraction], values: Sequence[Value]) -> Value:
-    """Σ factors · values, beginning with a factor of one where there is one."""
-    pairs = [(f, v) for f, v in zip(factors, values, strict=True) if f]
-    pairs.sort(key=lambda pair: pair[0] != 1)
-    (first, total), *rest = pairs
-    if first != 1:
-        total = total * k.number(float(first))
-    for factor, value in rest:
-        total = total + value if factor == 1 else k.fma(value, k.number(float(factor)), total)
-    return total
-
-
-def _parts(row: Sequence[Fraction]) -> tuple[list[Fraction], list[Fraction]]:
-    """The row's entries at even and at odd places, zero elsewhere."""
-    even = [c if j % 2 == 0 else Fraction(0) for j, c in enumerate(row)]
-    return even, [c if j % 2 else Fraction(0) for j, c in enumerate(row)]
-
-
-def _is_dyadic(number: Fraction) -> bool:
-    return number.denominator & (number.denominator - 1) == 0
-
-
-def _mirrored(row: Sequence[Fraction], other: Sequence[Fraction]) -> bool:
-    return all(c == (-d if j % 2 else d) for j, (c, d) in enumerate(zip(row, other, strict=True)))
+from convgrad.cpu.winograd.kernels.matrices import expand
 
 
 @dataclass(frozen=True)
 class Image:
-    """An array that is read or written in tiles: strides, sizes, and pads of its three axes."""
+    """An array that is read in tiles: strides and sizes of its three axes, and how it is read.
+
+    step: cells from one result to the next. pads: in front of it. shifts: for each of `planes`
+    parts of planes and rows, by how many planes and rows it begins further on; columns: for each of
+    `parts` of the columns, by how many columns. None: there is one of each.
+    """
 
     at: Value
     channels: Value
@@ -88,27 +33,46 @@ class Image:
     channel: Value
     strides: tuple[Value, Value, Value]
     size: tuple[Value, Value, Value]
+    step: tuple[Value, Value, Value]
     pads: tuple[Value, Value, Value]
+    planes: Value
+    parts: Value
+    shifts: Value | None
+    columns: Value | None
+
+    def shift(self, plane: Value) -> tuple[Operand, Operand]:
+        """Planes and rows to the cells of a part."""
+        if self.shifts is None:
+            return 0, 0
+        return self.shifts.load(plane * 2, "i64"), self.shifts.load(plane * 2 + 1, "i64")
+
+    def column(self, part: Value) -> Operand:
+        """Columns to the cells of a part."""
+        return 0 if self.columns is None else self.columns.load(part, "i64")
+
+    def channels_from(self, first: Value, count: Value) -> "Image":
+        return replace(self, at=self.at.at(first * self.channel), channels=count)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Tiles in the order sample, plane, tile row, tile column, each with `step` results on an axis.
+    """Tiles in the order sample, plane, tile row, tile column.
 
-    apart: cells between neighbours in a tile, on each axis. The tile rows of all residues of the
-    rows stand together, and so do the tile columns; `rows` and `columns` are multiples of apart.
+    step: results of a tile on its rows' and columns' axis; apart: results between neighbours in a
+    tile. The tile rows of all residues of the rows stand together, and so do the tile columns;
+    `rows` and `columns` are multiples of apart.
     """
 
     planes: Value
     rows: Value
     columns: Value
-    step: int
-    apart: tuple[Value, Value, Value]
+    step: tuple[int, int]
+    apart: tuple[Value, Value]
 
     def top(self, run: "Run") -> Value:
         """The first row of a run's results."""
-        apart = self.apart[1]
-        return run.row // apart * (self.step - 1) * apart + run.row
+        apart = self.apart[0]
+        return run.row // apart * (self.step[0] - 1) * apart + run.row
 
 
 @dataclass(frozen=True)
@@ -128,10 +92,10 @@ class Run:
 
 @contextmanager
 def each_tile(k: Kernel, grid: Grid, run: Run) -> Iterator[tuple[Value, Value]]:
-    """A run's tiles: each one's number in the run, and its first column among the run's cells."""
-    apart = grid.apart[2]
+    """A run's tiles: each one's number in the run, and its first column among the run's results."""
+    apart = grid.apart[1]
     with k.loop(run.count, step=apart) as (i, _), k.loop(apart) as (residue, _):
-        yield i + residue, i * grid.step + residue
+        yield i + residue, i * grid.step[1] + residue
 
 
 @contextmanager
@@ -146,14 +110,50 @@ def each_run(k: Kernel, grid: Grid, first: Value, last: Value) -> Iterator[Run]:
 
 @dataclass(frozen=True)
 class Planes:
-    """Transformed tiles: number (r, s) of tile i and channel c at (r·t + s)·plane + i·tile + c."""
+    """Transformed tiles: number (r, s) of tile i and channel c at (r·t + s)·plane + i·tile + c.
+
+    width: where it is not 0, panels of so many channels stand `panel` apart.
+    """
 
     at: Value
     plane: Value
     tile: Value
+    width: int = 0
+    panel: Value | None = None
+
+    def channel(self, c: Value) -> Value:
+        return c if self.panel is None else c // self.width * self.panel + c % self.width
 
     def end(self, points: int) -> Value:
         return self.at.at(self.plane * points)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows cut into `tall` register tiles of one height, and then `low` ones of one less."""
+
+    height: Value
+    tall: Value
+    low: Value
+    most: int
+
+    @staticmethod
+    def of(count: Value, most: int) -> "Rows":
+        """`count` rows, none of them twice, in tiles of up to `most`."""
+        tiles = ((count + most - 1) // most).maximum(1)
+        height = (count + tiles - 1) // tiles
+        low = tiles * height - count
+        return Rows(height, tiles - low, low, most)
+
+    def each(self, k: Kernel) -> Iterator[tuple[int, Value]]:
+        """Each tile's height and first row; what is written for one is written for all heights."""
+        for height in range(1, self.most + 1):
+            with k.when(self.height.equals(height)):
+                with k.loop(self.tall) as (i, _):
+                    yield height, i * height
+                if height > 1:
+                    with k.loop(self.low) as (i, _):
+                        yield height - 1, self.tall * height + i * (height - 1)
 
 
 @dataclass(frozen=True)
@@ -171,37 +171,43 @@ class Work:
 
 
 def transform(
-    k: Kernel, image: Image, matrix: Matrix, grid: Grid, first: Value, last: Value,
-    depth: Value, padded: Value, to: Planes, work: Work,
+    k: Kernel, image: Image, matrices: tuple[Matrix, Matrix], grid: Grid, first: Value, last: Value,
+    padded: Value, to: Planes, work: Work,
 ) -> None:  # fmt: skip
-    """matrix · cells · matrixᵀ of the tiles first … last−1.
+    """matrix · cells · matrixᵀ of the tiles first … last−1, for each part of the taps.
 
-    depth: planes of the image that a tile needs, one behind the other along the channels, each
-    with `padded` channels.
+    The parts stand one behind the other, each with `padded` channels.
     """
-    lanes, size = k.lanes.count, len(matrix[0])
+    lanes, (down, along) = k.lanes.count, matrices
+    height, size = len(down[0]), len(along[0])
+    beyond = (size - grid.step[1]) * grid.apart[1] * image.step[2]
+    beyond = beyond + image.column(image.parts - 1)
     with k.loop(image.channels, step=lanes) as (c, _):
         offsets = [((c + j).minimum(image.channels - 1)) * image.channel for j in range(lanes)]
-        with each_run(k, grid, first, last) as run, k.loop(depth) as (d, _):
-            width = run.count * grid.step + grid.apart[2] * (size - grid.step)
-            plane = run.z + d * grid.apart[0]
-            copy_cells(k, image, run, grid, plane, c, offsets, size, width, work)
-            with k.loop(width) as (i, _):
-                cells = [work.cells.vector((work.line * r + i) * lanes) for r in range(size)]
-                for r, v in enumerate(expand(k, matrix, cells)):
-                    work.middle.store(v, (work.line * r + i) * lanes)
-            place = to.at.at(run.local * to.tile + d * padded + c)
-            points, apart = len(matrix), grid.apart[2] * lanes
-            with k.loop(points) as (r, _), each_tile(k, grid, run) as (i, first_column):
-                line = work.middle.at((r * work.line + first_column) * lanes)
-                column = [line.vector(apart * s) for s in range(size)]
-                at = place.at(i * to.tile + r * points * to.plane)
-                for s, v in enumerate(expand(k, matrix, column)):
-                    at.store(v, to.plane * s)
+        with each_run(k, grid, first, last) as run, k.loop(image.planes) as (d, _):
+            width = run.count * grid.step[1] * image.step[2] + beyond
+            copy_cells(k, image, run, grid, d, c, offsets, height, width, work)
+            middle = work.cells if len(down) == 1 else work.middle
+            if len(down) > 1:
+                with k.loop(width) as (i, _):
+                    cells = [work.cells.vector((work.line * r + i) * lanes) for r in range(height)]
+                    for r, v in enumerate(expand(k, down, cells)):
+                        middle.store(v, (work.line * r + i) * lanes)
+            points, apart = len(along), grid.apart[1] * image.step[2] * lanes
+            with k.loop(image.parts) as (part, _):
+                shift = image.column(part)
+                own = (d * image.parts + part) * padded + to.channel(c)
+                place = to.at.at(run.local * to.tile + own)
+                with k.loop(len(down)) as (r, _), each_tile(k, grid, run) as (i, column):
+                    line = middle.at((r * work.line + column * image.step[2] + shift) * lanes)
+                    row = [line.vector(apart * s) for s in range(size)]
+                    at = place.at(i * to.tile + r * points * to.plane)
+                    for s, v in enumerate(expand(k, along, row)):
+                        at.store(v, to.plane * s)
 
 
 def copy_cells(
-    k: Kernel, image: Image, run: Run, grid: Grid, plane: Value, c: Value, offsets: list[Value],
+    k: Kernel, image: Image, run: Run, grid: Grid, part: Value, c: Value, offsets: list[Value],
     height: int, width: Value, work: Work,
 ) -> None:  # fmt: skip
     """The rows of a run of tiles, as [row][column][channel]; padding is zero.
@@ -210,13 +216,15 @@ def copy_cells(
     """
     lanes = k.lanes.count
     (deep, high, wide), (planes, rows, columns) = image.strides, image.size
-    z, top = plane - image.pads[0], grid.top(run) - image.pads[1]
-    left = run.column * grid.step - image.pads[2]
+    z_shift, row_shift = image.shift(part)
+    z = run.z * image.step[0] - image.pads[0] + z_shift
+    top = grid.top(run) * image.step[1] - image.pads[1] + row_shift
+    left = run.column * grid.step[1] * image.step[2] - image.pads[2]
     source = image.at.at(run.n * image.sample + z * deep + left * wide)
     exists = (z >= 0) & (z < planes)
     none = k.constant("i64", 0)
     with k.loop(height) as (r, _):
-        row = top + r * grid.apart[1]
+        row = top + r * grid.apart[0] * image.step[1]
         inside = exists & (row >= 0) & (row < rows)
         line, to = source.at(row * high), work.cells.at(r * work.line * lanes)
         begin = k.select(inside, none - left, width)
