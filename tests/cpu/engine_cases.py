@@ -184,6 +184,20 @@ FEW_CASES = (
     dense(3, 1, 6, (28, 28), (5, 5)),
     dense(1, 3, 64, (30, 31), (7, 7), stride=2, pad=3),
     dense(1, 32, 3, (25, 60), (3, 3), pad=1),
+    dense(
+        2, 150, 150, (9, 8), (3, 3), stride=2, pad=1, groups=150
+    ),  # more than are brought at once
+    dense(1, 37, 37, (60, 41), (7, 7), pad=3, groups=37),  # blocks of rows
+    dense(3, 19, 19, (3, 2), (3, 5), pad=2, groups=19),
+    dense(1, 8, 8, (40, 39), (31, 9), stride=2, pad=15, groups=8),
+    dense(2, 3, 3, (11, 33), (3, 3), pad=1, groups=3),
+    dense(2, 32, 48, (14, 13), (3, 3), pad=1, groups=2),  # dense, with channels abreast
+    dense(1, 40, 48, (7, 9), (3, 3), stride=2, pad=1, groups=2),
+    dense(1, 16, 17, (28, 28), (3, 2), stride=3, pad=2),
+    dense(1, 3, 60, (25, 26), (4, 4), stride=4),
+    dense(1, 64, 2, (6000,), (5,), pad=3),  # a line in parts: forward, and dx
+    dense(1, 2, 40, (18001,), (5,), stride=2, pad=2),
+    dense(1, 1, 1, (2, 90001), (2, 3), pad=1),
 )
 
 

@@ -23,6 +23,8 @@ import convgrad as cg
 from convgrad.algorithm import DIRECTIONS, Epilogue
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.stencil import algorithm as stencil
+from convgrad.cpu.stencil.kernels.abreast import ABREAST
+from convgrad.cpu.stencil.kernels.abreast_weights import ABREAST_WEIGHTS
 from convgrad.cpu.stencil.kernels.planes import PLANES
 from convgrad.cpu.stencil.kernels.stencil import PACK_STENCIL, STENCIL
 from convgrad.cpu.stencil.kernels.weights import STENCIL_WEIGHTS
@@ -31,7 +33,7 @@ DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float3
 CODES = [
     (level, element, generator, shape)
     for level in TARGETS
-    for generator in (PACK_STENCIL, PLANES, STENCIL, STENCIL_WEIGHTS)
+    for generator in (ABREAST, ABREAST_WEIGHTS, PACK_STENCIL, PLANES, STENCIL, STENCIL_WEIGHTS)
     for element in ("float", "double")
     for shape in generator.shapes(level)
     if getattr(shape, "narrow", 1) == 1 or element == "float"
@@ -154,10 +156,15 @@ def test_the_code_calls_nothing_and_tiles_of_results_stay_in_registers(code):
     where = TARGETS[level]
     module = generator.write(where.lanes(element), shape)
     assert undefined_symbols(compiler.compile_text(module, where)) <= {"_GLOBAL_OFFSET_TABLE_"}
-    if generator is not STENCIL or level == "sse2":
+    tiles = {
+        STENCIL: lambda: shape.height * shape.vectors,
+        ABREAST: lambda: shape.height * shape.columns,
+        ABREAST_WEIGHTS: lambda: shape.rows * shape.columns,
+    }  # fmt: skip
+    if generator not in tiles or level == "sse2":
         return  # a sum for each tap and its operands fill the registers; SSE2 has none to spare
     loops = innermost_loops(compiler.assembly(module, where))
-    assert max(map(products, loops)) >= shape.height * shape.vectors
+    assert max(map(products, loops)) >= tiles[generator]()
     for loop in loops:
         if products(loop) > 2:
             assert [line for line in loop if spills(line)] == []

@@ -168,12 +168,16 @@ def seconds(problem: Problem) -> float:
     Fitted to two threads of an AVX2 machine, on layers of real networks.
     """
     g = problem.geometry
-    few = min(g.group_in, g.group_out)
+    inputs, sums = g.group_in, problem.direction == "weight_grad" and g.group_out >= 8
+    if sums and inputs <= 4:  # rows of a tile are pairs of a channel and a tap
+        inputs *= g.taps
+    few = min(inputs, g.group_out)
     rate = 150e9 * min(1.0, (few + 4) / 16)
     numbers = 0.35e-9 * (prod(g.x_shape) + prod(g.y_shape)) + 0.8e-9 * prod(g.w_shape)
-    apart = 5e-6 * g.batch * g.groups if g.groups > 1 else 0.0
+    apart = 5e-6 * g.batch * g.groups if g.groups > 1 and not sums else 0.0
     wide = {"float64": 2, "complex64": 4, "complex128": 8}.get(problem.dtype.name, 1)
-    alone = 1.3e-9 * g.macs / (g.group_in * g.group_out)  # a tile of one row waits for its sums
+    # a tile of one row waits for its sums
+    alone = 0.0 if sums else 1.3e-9 * g.macs / (g.group_in * g.group_out)
     return 30e-6 + apart + wide * (2 * g.macs / rate + numbers + alone)
 
 

@@ -17,7 +17,7 @@ POINTERS = (
     "x", "w", "y", "dy", "dw", "to", "taps", "places", "starts", "lists", "bands", "where", "bias",
     "u", "v", "spectra",
     "column_passes", "row_passes", "line_factors", "picks", "residues", "slots",
-    "columns", "masks", "deeps", "packed", "packing", "shifts",
+    "columns", "masks", "deeps", "packed", "packing", "shifts", "lines",
 )  # fmt: skip
 
 

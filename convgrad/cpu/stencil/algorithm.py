@@ -10,9 +10,15 @@ of cells. The input gradient goes over a copy of dy, all residues of the stride 
 interleaves them before they are stored. The weight gradient keeps each tap's sum as a register,
 adds along the cells, and adds its lanes at the very end.
 
-Depthwise maps of few taps need no copy where a masked load costs what a load does: their planes are
-read where they lie, edges masked, padding rows pointed at a row of zeros, and results stored from
-the registers (`in_place`).
+Depthwise maps have channels abreast where they can, one in each lane of a register (`abreast`): any
+width and stride then fills all lanes, and a weight gradient has no lanes to add up. Planes are
+transposed on their way in and out; where channels follow each other in memory, nothing is. So have
+groups with a register's worth of channels on narrow images, or with few channels under large
+kernels: there, numbers of x meet registers of weights.
+
+Wide planes of stride one need no copy where a masked load costs what a load does: they are read
+where they lie, edges masked, padding rows pointed at a row of zeros, and results stored from the
+registers (`in_place`).
 
 Work: 2·N·O·P·(C/G)·K.  Scratch: at most 4 MiB a thread, and one packed copy of the weights.
 Error: (n+1)·u·Σ|a||b|, in an order that depends on the geometry alone.
@@ -30,13 +36,22 @@ from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
 from convgrad.cpu.program import BETWEEN, BIAS, OUT, Program, Step, sides
 from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
+from convgrad.cpu.stencil.abreast import (
+    able,
+    abreast,
+    abreast_bytes,
+    abreast_work,
+    better_as_planes,
+)
+from convgrad.cpu.stencil.abreast_sums import abreast_sums
 from convgrad.cpu.stencil.axes import channels
-from convgrad.cpu.stencil.in_place import in_place, plane_work, sums_work
+from convgrad.cpu.stencil.in_place import in_place, plane_bytes, plane_work
 from convgrad.cpu.stencil.jobs import work
 from convgrad.cpu.stencil.layout import thread_bytes
 from convgrad.cpu.stencil.sums import weight_work
 
-FEW = 32  # channels of a group, on each side, up to which the kernels are for
+FEW = 32  # channels of a group, on one side, up to which the kernels are for
+MOST, MOST_ABREAST = 64, 256  # on the other
 
 
 def refuses(problem: Problem) -> str | None:
@@ -49,7 +64,9 @@ def refuses(problem: Problem) -> str | None:
         return f"its kernels have three spatial axes, not {g.rank}"
     if g.macs == 0:
         return "there is nothing to multiply"
-    if max(g.group_in, g.group_out) > 64 or min(g.group_in, g.group_out) > FEW:
+    real = real_problem(problem)
+    most = MOST_ABREAST if able(real) and not better_as_planes(real) else MOST
+    if max(g.group_in, g.group_out) > most or min(g.group_in, g.group_out) > FEW:
         return f"its kernels are for groups of few channels, not {g.group_in} and {g.group_out}"
     if thread_scratch(problem) > threads.SCRATCH:
         return f"one row of its input takes more than the {threads.SCRATCH:,} bytes of a thread"
@@ -85,10 +102,13 @@ def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bou
 @lru_cache(maxsize=1024)
 def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
     if problem.direction == "weight_grad":
-        make_sums = sums_work if in_place(problem, first, second) else weight_work
+        make_sums = abreast_sums if abreast(problem, first, second) else weight_work
         return Summed(problem, make_sums(problem, first, second), out)
     (source, x), (weights, w), no_bias = sides(problem, first, second)
-    make = plane_work if in_place(problem, source, out) else work
+    if abreast(problem, source, out):
+        make = abreast_work
+    else:
+        make = plane_work if in_place(problem, source, out) else work
     one = make(problem, source, weights, out)
     steps: list[Step] = [(one.pack, {"w": w, "to": BETWEEN})] if one.weights else []
     steps.append((one.stencil, {"x": x, "w": BETWEEN, "y": OUT, "bias": BIAS}))
@@ -96,8 +116,9 @@ def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> B
 
 
 def thread_scratch(problem: Problem) -> int:
-    """Bytes that each thread works in."""
-    return thread_bytes(real_problem(problem))
+    """Bytes that each thread works in, whichever way the arrays' strides lead to."""
+    real = real_problem(problem)
+    return max(thread_bytes(real), plane_bytes(real), abreast_bytes(real))
 
 
 def scratch(problem: Problem) -> int:
@@ -115,13 +136,22 @@ def seconds(problem: Problem) -> float:
     """Products at the rate that a tile's height allows, and every array's pass over memory."""
     g = problem.geometry
     sums, rows = channels(problem)
-    rate, pass_over = 120e9 * min(1.0, (rows + 8) / 12), 0.3e-9
-    if problem.direction == "weight_grad" and max(sums, rows) > 8:
+    rate = 120e9 * min(1.0, (rows + 8) / 12)
+    pass_over = 0.25e-9 if problem.direction == "weight_grad" else 0.3e-9
+    real = real_problem(problem)
+    full = able(real) and not better_as_planes(real)
+    if full and compiler.target().level == "avx512":
+        rate = 120e9 if (sums, rows) == (1, 1) else 200e9 * rows / (-(-rows // 16) * 16)
+    few = min(sums, rows) <= 4
+    if problem.direction == "weight_grad" and max(sums, rows) > (16 if few else 8):
         # outer products have larger tiles; a copy of few channels serves many of dy
-        rate, pass_over = (85e9, 0.3e-9) if min(sums, rows) <= 4 else (60e9, 1e-9)
+        rate, pass_over = (85e9, 0.3e-9) if few else (60e9, 1e-9)
+    apart = 0.0
+    if g.stride[-1] > 2 and not full:  # cells are copied, or results interleaved, one by one
+        apart = (12e-9 if problem.direction == "input_grad" else 7e-9) * prod(g.x_shape)
     numbers = prod(g.x_shape) + prod(g.y_shape) + 4 * prod(g.w_shape)
     wide = {"float64": 2, "complex64": 4, "complex128": 8}.get(problem.dtype.name, 1)
-    return 20e-6 + wide * (2 * g.macs / rate + pass_over * numbers)
+    return 20e-6 + wide * (2 * g.macs / rate + pass_over * numbers + apart)
 
 
 ALGORITHM = Algorithm(

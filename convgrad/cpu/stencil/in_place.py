@@ -2,7 +2,6 @@
 
 in_place    whether a depthwise map of arrays with these strides is done without a copy
 plane_work  the job of y or dx
-sums_work   the job of dw
 """
 
 from functools import lru_cache
@@ -16,23 +15,17 @@ from convgrad.cpu.jit import compiler
 from convgrad.cpu.job import Job
 from convgrad.cpu.stencil.axes import Line, channels, elements, lengths, lines, strips_of
 from convgrad.cpu.stencil.jobs import SMALL, Work, pack_job
-from convgrad.cpu.stencil.kernels.plane_weights import PLANE_WEIGHTS
 from convgrad.cpu.stencil.kernels.planes import ENTRY, IN_ORDER, MASKED, PLANES, WHOLE
-from convgrad.cpu.stencil.layout import PART, layout, parts_of, share_of_lanes, weight_tiles
+from convgrad.cpu.stencil.layout import LONG, PART, share_of_lanes
 from convgrad.cpu.stencil.shapes import (
     FACTORS_IN_PLACE,
     RESIDUE,
     ROWS_IN_PLACE,
     InPlace,
-    SumsInPlace,
 )
-from convgrad.cpu.stencil.sums import weight_tables
 from convgrad.cpu.tiling import ELEMENTS
 
 MASKING = ("avx2", "avx512")  # where a register's masked load costs what a load does
-BLOCK = 8 << 10  # bytes of the rows of x that are worked on together
-SUMS_BYTES = 8 << 10  # of the sums of channels that are worked on together
-NARROW = 16  # columns up to which two registers for every second cell cost less than a copy
 FEW_TAPS, MOST_TAPS = 9, 25  # of a kernel: edges are masked anew for each tap
 
 
@@ -48,14 +41,24 @@ def in_place(problem: Problem, source: Strides, other: Strides) -> bool:
         and (wide.stride, high.every, wide.every) in ROWS_IN_PLACE
         and min(high.size, wide.size) > 2
         and problem.geometry.taps <= _most_taps(problem)
-        and (problem.direction != "weight_grad" or wide.stride == 1 or wide.source <= NARROW)
+        and wide.source * item <= LONG
     )
 
 
+def plane_bytes(problem: Problem) -> int:
+    """Scratch of one thread: the table of rows, and a row of zeros; none where rows are long."""
+    width, item = lines(problem)[2].source, problem.dtype.itemsize
+    if width * item > LONG or channels(problem) != (1, 1) or problem.direction == "weight_grad":
+        return 0
+    lanes = compiler.target().lanes(ELEMENTS[problem.dtype.name]).count
+    rows = max(max(able) for able in ROWS_IN_PLACE.values())
+    return (table_cells(problem, rows) + width + lanes) * item
+
+
 def _most_taps(problem: Problem) -> int:
-    """From how many taps on a copy costs less: for sums of cells and results of residues sooner."""
+    """From how many taps on a copy costs less: for results of residues sooner."""
     apart = problem.direction == "input_grad" and any(s > 1 for s in problem.geometry.stride)
-    return FEW_TAPS if apart or problem.direction == "weight_grad" else MOST_TAPS
+    return FEW_TAPS if apart else MOST_TAPS
 
 
 @lru_cache(maxsize=1024)
@@ -127,49 +130,6 @@ def plane_work(problem: Problem, source: Strides, w: Strides, out: Strides) -> W
     return Work(pack_job(problem, w, picks, 1), job, g.groups * len(picks))
 
 
-@lru_cache(maxsize=1024)
-def sums_work(problem: Problem, x: Strides, dy: Strides) -> Job:
-    """The job of dw for arrays with these strides in bytes, read in place."""
-    g, item = problem.geometry, problem.dtype.itemsize
-    element = ELEMENTS[problem.dtype.name]
-    deep, high, wide = lines(problem)
-    tile, tiles = weight_tiles(problem)
-    share, _, area = layout(problem)
-    shape = SumsInPlace(tile.strips, tile.rows, wide.stride, share)
-    lanes = compiler.target().lanes(element).count // share
-    xn, xc, xz, xh, _ = elements(x, item)
-    yn, yc, yz, yh, _ = elements(dy, item)
-    columns, masks, offsets = register_tables(wide, lanes, shape.step, problem.dtype, True)
-    _, picks = weight_tables(problem, area, tile, tiles)
-    rows = min(high.size, max(8, BLOCK // (high.stride * wide.source * item) // 2 * 2))
-    entries = [
-        entry(problem, strip[0], high.reach + rows, offsets)
-        for own in tiles for columns_ in own for _, strip in columns_
-    ]  # fmt: skip
-    taps, deeps = np.array(entries, np.int64), depths(deep)
-    zeros = table_cells(problem, rows)
-    sums = zeros + -(-wide.source // lanes) * lanes
-    cut = parts_of(problem, area)
-    room = -(-len(picks) // lanes) * lanes * lanes * item
-    values = {
-        "taps": taps.ctypes.data, "columns": columns.ctypes.data, "masks": masks.ctypes.data,
-        "deeps": deeps.ctypes.data, "picks": picks.ctypes.data,
-        "xn": xn, "xc": xc, "xz": xz, "xh": xh, "D": deep.source, "H": high.source,
-        "W": wide.source, "ph": high.pad, "sz": deep.stride, "sh": high.stride, "sw": wide.stride,
-        "fh": high.phases, "reachh": high.reach, "ndeep": len(deeps),
-        "N": g.batch, "OZ": deep.size, "OH": high.size, "BR": rows, "G": g.groups, "runs": cut.runs,
-        "pieces": min(cut.shares, g.batch * deep.size), "GB": max(1, SUMS_BYTES // room),
-        "ncolumns": len(columns), "yn": yn, "yc": yc, "yz": yz, "yh": yh, "zeros": zeros,
-        "sums": sums, "dws": g.groups * g.taps, "O": 1, "panels": 1, "L": len(picks),
-        "CK": g.taps,
-    }  # fmt: skip
-    values |= {f"tiles{i}": len(own) for i, own in enumerate(tiles)}
-    return Job(
-        PLANE_WEIGHTS, element, shape, values, values["runs"] * values["pieces"],
-        g.macs > SMALL, (taps, columns, masks, deeps, picks),
-    )  # fmt: skip
-
-
 def _parts(problem: Problem, planes: int, tiles: int) -> tuple[int, int]:
     """Runs of planes, and shares of their tiles of rows: parts of some tens of microseconds."""
     g, item = problem.geometry, problem.dtype.itemsize
@@ -196,13 +156,12 @@ def _offset(line: Line, tap: Tap) -> int:
 
 
 def register_tables(
-    wide: Line, lanes: int, step: int, dtype: np.dtype, once: bool = False
+    wide: Line, lanes: int, step: int, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
     """The registers of a row; their masks; and for each offset of a tap where its masks are.
 
     Masks of a register: the lanes of the results that are in the row; those that no register before
     has; and for each offset the cells that are.
-    once: where a result counts in its first register only, its cells do, too.
     """
     every, total = wide.every, wide.total
     even = total // every  # results that all residues have
@@ -217,11 +176,8 @@ def register_tables(
     for first in starts:
         cells = every * first + np.arange(every * lanes)
         fresh = (cells >= after) & (cells < total)
-        taking = np.repeat(fresh[:lanes], step) | (not once)
         read = [
-            ((c := step * first + offset + half * lanes + lane) >= 0)
-            & (c < wide.source)
-            & taking[half * lanes : (half + 1) * lanes]
+            ((c := step * first + offset + half * lanes + lane) >= 0) & (c < wide.source)
             for offset in offsets
             for half in range(step)
         ]

@@ -89,19 +89,27 @@ def work(problem: Problem, source: Strides, w: Strides, out: Strides) -> Work:
     return Work(pack, Job(STENCIL, element, shape, values, parts, threaded, tables), number)
 
 
-def pack_job(problem: Problem, w: Strides, picks: np.ndarray, height: int) -> Job:
-    """The job that packs panels of `height` rows of weights, in the order of `picks`."""
+def pack_job(
+    problem: Problem, w: Strides, picks: np.ndarray, height: int, abreast: bool = False
+) -> Job:
+    """The job that packs panels of `height` rows of weights, in the order of `picks`.
+
+    abreast: rows are the channels of a depthwise kernel.
+    """
     g = problem.geometry
     _, rows = channels(problem)
+    groups = g.groups
     first, second, *_ = (s // problem.dtype.itemsize for s in w)
     group = g.group_out * first
-    row = second if problem.direction == "input_grad" else first
+    row = second if problem.direction == "input_grad" and not abreast else first
+    if abreast:
+        groups, rows = 1, groups
     each = max(1, 2048 // max(1, len(picks) * rows))
     values = {
-        "picks": picks.ctypes.data, "G": g.groups, "each": each, "L": len(picks), "O": rows,
+        "picks": picks.ctypes.data, "G": groups, "each": each, "L": len(picks), "O": rows,
         "panels": -(-rows // height), "so": row, "wg": group,
     }  # fmt: skip
-    element, parts = ELEMENTS[problem.dtype.name], -(-g.groups // each)
+    element, parts = ELEMENTS[problem.dtype.name], -(-groups // each)
     return Job(PACK_STENCIL, element, height, values, parts, g.macs > SMALL, (picks,))
 
 
@@ -180,12 +188,12 @@ def source_words(problem: Problem, strides: tuple[int, ...]) -> dict[str, int]:
 
 
 def area_words(problem: Problem, area: Area) -> dict[str, int]:
-    deep, high, _ = lines(problem)
+    deep, high, wide = lines(problem)
     batch = problem.geometry.batch
     return {
         "cells": area.cells, "Dq": area.copy[0], "Hq": area.copy[1], "Wq": area.copy[2],
         "N": batch, "NB": area.samples, "BZ": area.planes, "BR": area.rows,
         "reachz": deep.reach, "reachh": high.reach, "nv": area.registers,
         "nn": -(-batch // area.samples), "nz": -(-deep.size // area.planes),
-        "nr": -(-high.size // area.rows),
+        "nr": -(-high.size // area.rows), "nc": -(-wide.size // area.columns), "BC": area.columns,
     }  # fmt: skip

@@ -24,16 +24,19 @@ from convgrad.cpu.stencil.shapes import PAIRS_OF, SLOTS, SUMS, TILES, Slots, Str
 from convgrad.cpu.tiling import ELEMENTS, evenly
 
 NEAR, FAR = 24 << 10, 192 << 10  # bytes of a block: in the first cache, in the second
+LONG = 1 << 20  # of a row, from which on it is worked on in parts
 PART = 40e-6  # seconds that a part should take
 
 
 @dataclass(frozen=True)
 class Area:
-    """Samples, planes and rows of a block, registers in a row, and the copy's rows and columns."""
+    """Samples, planes, rows and columns of a block (columns of a residue), registers in a row, and
+    the copy's rows and columns."""
 
     samples: int
     planes: int
     rows: int
+    columns: int
     registers: int
     lanes: int
     stage_rows: int
@@ -73,15 +76,14 @@ def layout(problem: Problem) -> tuple[int, Strips | Slots | None, Area]:
     sums, rows = channels(problem)
     tile = None if problem.direction == "weight_grad" else _tile(problem, lanes)
     step, vectors = (tile.rows, tile.vectors) if isinstance(tile, Strips) else (1, 1)
-    registers = -(-wide.size // lanes)
-    registers = -(-registers // vectors) * vectors
-    columns = -(-(registers * lanes + wide.reach) // lanes) * lanes
     phases = deep.phases * high.phases * wide.phases
 
-    def make(samples: int, planes: int, lines_: int) -> Area:
+    def make(samples: int, planes: int, lines_: int, width: int) -> Area:
         staged = -(-lines_ // step) * step
+        registers = -(-width // (lanes * vectors)) * vectors
+        columns = -(-(registers * lanes + wide.reach) // lanes) * lanes
         return Area(
-            samples, planes, lines_, registers, lanes, staged,
+            samples, planes, lines_, width, registers, lanes, staged,
             (planes + deep.reach, staged + high.reach, columns),
         )  # fmt: skip
 
@@ -92,18 +94,24 @@ def layout(problem: Problem) -> tuple[int, Strips | Slots | None, Area]:
         stage = area.stage * tile.height * ways * (2 if wide.every > 1 else 1)
         return (area.cells * phases * sums + stage) * item
 
+    width = wide.size
+    if tile is not None and taken(make(1, 1, 1, width)) > LONG:
+        whole = vectors * lanes  # parts of a row are whole registers
+        width = _largest(width, lambda n: taken(make(1, 1, 1, n)), FAR, LONG, 8 * wide.reach, whole)
     near, far = (NEAR, FAR) if sums * rows == 1 else (FAR, FAR)
-    area = _largest(high.size, lambda n: taken(make(1, 1, n)), near, far, 4 * high.reach, step)
-    if area < high.size:
-        return share, tile, make(1, 1, area)
+    area = _largest(
+        high.size, lambda n: taken(make(1, 1, n, width)), near, far, 4 * high.reach, step
+    )
+    if area < high.size or width < wide.size:
+        return share, tile, make(1, 1, area, width)
     planes = _largest(
-        deep.size, lambda n: taken(make(1, n, high.size)), near, far, 4 * deep.reach, 1
+        deep.size, lambda n: taken(make(1, n, high.size, width)), near, far, 4 * deep.reach, 1
     )
     if planes < deep.size:
-        return share, tile, make(1, planes, high.size)
-    each = taken(make(1, deep.size, high.size))
+        return share, tile, make(1, planes, high.size, width)
+    each = taken(make(1, deep.size, high.size, width))
     few = 1 if sums * rows == 1 else max(1, min(g.batch, NEAR // max(1, each), 8))
-    return share, tile, make(evenly(max(1, g.batch), few), deep.size, high.size)
+    return share, tile, make(evenly(max(1, g.batch), few), deep.size, high.size, width)
 
 
 def _largest(total: int, taken, near: int, far: int, enough: int, step: int) -> int:
@@ -267,8 +275,9 @@ def parts_of(problem: Problem, area: Area) -> Cut:
     A weight gradient's pieces are shares of all blocks, samples too.
     """
     g, item = problem.geometry, problem.dtype.itemsize
-    deep, high, _ = lines(problem)
+    deep, high, wide = lines(problem)
     blocks = -(-deep.size // area.planes) * -(-high.size // area.rows)
+    blocks *= -(-wide.size // area.columns)
     samples = -(-g.batch // area.samples)
     numbers = g.batch * (prod(g.x_shape[1:]) + prod(g.y_shape[1:])) * item
     whole = (2 * g.macs * item / 4 / 50e9 + numbers / 8e9) / g.groups  # of one group

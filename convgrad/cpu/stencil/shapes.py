@@ -87,12 +87,31 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class SumsInPlace:
-    """A tile of a depthwise weight gradient over planes as they lie: see Sums and InPlace."""
+class Abreast:
+    """A tile with channels abreast: `height` registers of channels by `columns` cells of a row.
 
-    strips: tuple[tuple[int, int], ...]
+    planes_in, planes_out: whether planes follow each other in memory, or channels do.
+    narrow: as in Stencil.
+    step: the stride, where it is compiled in; or 0.
+    dense: whether the channels of a group are summed, or each has its own (depthwise)."""
+
+    columns: int
+    planes_in: bool
+    planes_out: bool
+    narrow: int
+    step: int = 0
+    height: int = 1
+    dense: bool = False
+
+
+@dataclass(frozen=True)
+class SumsAbreast:
+    """A tile of a depthwise weight gradient with channels abreast: taps of a kernel's rows and
+    columns. planes: see Abreast."""
+
     rows: int
-    step: int
+    columns: int
+    planes: bool
     narrow: int
 
 
@@ -161,10 +180,40 @@ def weight_shapes(level: str) -> Iterator[Sums]:
         yield Sums(((1, pairs),), 1, height, RUNS, True, 1)
 
 
-def sums_in_place_shapes(level: str) -> Iterator[SumsInPlace]:
-    """Every tile of each length of strip, for strides of one and two."""
-    for length, able in SUMS[REGISTERS[level]].items():
-        for number in able:
-            for step in (1, 2):
-                rows = 2 if length > 1 else 1
-                yield SumsInPlace(((length, number),), rows, step, 1)
+COLUMNS_ABREAST = (2, 4, 5, 7, 8)  # of a tile: the numbers to choose from
+
+# registers of channels → cells of a dense tile: the numbers to choose from
+CELLS_ABREAST = {
+    16: {1: (4, 7, 8, 10), 2: (4, 5), 3: (3,)},
+    32: {1: (4, 7, 8, 14), 2: (4, 7, 8, 13), 3: (4, 7, 8), 4: (4, 6), 6: (4,)},
+}
+
+
+def abreast_shapes(level: str) -> Iterator[Abreast]:
+    """Every tile, from planes and from channels that follow each other."""
+    for columns in COLUMNS_ABREAST:
+        for planes in (True, False):
+            yield Abreast(columns, planes, planes, 1, 1 + columns % 2)
+    for height, able in CELLS_ABREAST[REGISTERS[level]].items():
+        for columns in able:
+            for planes in (True, False):
+                yield Abreast(columns, planes, planes, 1, int(planes), height, True)
+    if BITS[level] > 128:
+        for dense in (True, False):
+            yield Abreast(7, True, True, 2, 2, 1, dense)
+            yield Abreast(7, False, False, 2, 0, 1, dense)
+
+
+# Sums that leave registers for the operands: AVX multiplies by a number in memory.
+SUMS_ABREAST = {"avx512": 28, "avx2": 14, "sse2": 12, "neon": 25}
+
+
+def sums_abreast_shapes(level: str) -> Iterator[SumsAbreast]:
+    """The tiles of common kernels, from planes and from channels that follow each other."""
+    most = SUMS_ABREAST[level]
+    for rows, columns in ((1, 1), (1, 3), (3, 3), (2, 5), (5, 5), (2, 7), (4, 7)):
+        if rows * columns <= most:
+            for planes in (True, False):
+                yield SumsAbreast(rows, columns, planes, 1)
+    if BITS[level] > 128:
+        yield SumsAbreast(3, 3, True, 2)

@@ -13,8 +13,8 @@ FIELDS = (
     "x", "w", "y", "bias", "taps", "residues", "slots",
     "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "sz", "sh", "sw",
     "fz", "fh", "fw", "cells", "Dq", "Hq", "Wq", "N", "NB", "BZ", "BR", "TZ", "TR", "reachz",
-    "reachh", "nn", "nz", "nr", "G", "runs", "shares", "C", "O", "panels", "L", "nresidues",
-    "ez", "eh", "ew", "nv", "stageh", "stagez", "part", "most", "GB", "copy", "stage",
+    "reachh", "nn", "nz", "nr", "nc", "BC", "G", "runs", "shares", "C", "O", "panels", "L",
+    "nresidues", "ez", "eh", "ew", "nv", "stageh", "stagez", "part", "most", "GB", "copy", "stage",
     "yn", "yo", "yz", "yh", "yw", "OZ", "OH", "OW", "accumulate", "scale",
 )  # fmt: skip
 
@@ -45,7 +45,8 @@ def panel_start(a: dict[str, Value], panel: Value, height: int) -> Value:
 def stencil(lanes: Lanes, shape: Stencil) -> str:
     """result[n,m,t] = scale·Σ_{c,τ} w[m,c,τ]·copy[c, t + τ] + bias[m] (+ result).
 
-    A part is a run of groups, for one block of samples, over a share of the planes and rows.
+    A part is a run of groups, for one block of samples, over a share of the planes, the rows, and
+    where these are long, of parts of them.
     """
     k, a = start("stencil", narrowed(lanes, shape.narrow), FIELDS)
     _, part, scratch = k.parameters
@@ -53,24 +54,28 @@ def stencil(lanes: Lanes, shape: Stencil) -> str:
     n0 = ib * a["NB"]
     samples = a["NB"].minimum(a["N"] - n0)
     g0, g1 = (a["G"] * (run + i) // a["runs"] for i in (0, 1))
-    blocks = a["nz"] * a["nr"]
+    blocks = a["nz"] * a["nr"] * a["nc"]
     b0, b1 = (blocks * (share + i) // a["shares"] for i in (0, 1))
     image, result = a["x"].at(n0 * a["xn"]), a["y"].at(n0 * a["yn"])
     copy, stage = scratch, scratch.at(a["copy"])
     lines = stage if shape.every == 1 else stage.at(a["stage"])
-    finish = Finish(k, a, shape.contiguous)
-    height = shape.tile.height
+    height, pad, width = shape.tile.height, a["pw"], a["OW"]
     with k.loop(g1, start=g0, step=a["GB"]) as (g, _), k.loop(b1, start=b0) as (block, _):
         groups = a["GB"].minimum(g1 - g)
-        iz, ir = block // a["nr"], block % a["nr"]
-        z0, r0 = iz * a["BZ"], ir * a["BR"]
+        iz, ir, ic = split(block, a["nr"], a["nc"])
+        z0, r0, q0 = iz * a["BZ"], ir * a["BR"], ic * a["BC"]
+        a["pw"] = pad - q0 * a["sw"]
+        a["OW"] = (width - q0 * a["ew"]).minimum(a["BC"] * a["ew"])
+        finish = Finish(k, a, shape.contiguous)
         planes, rows = a["BZ"].minimum(a["TZ"] - z0), a["BR"].minimum(a["TR"] - r0)
         a["x"] = image.at(g * a["C"] * a["xc"])
         load_rows(
             k, a, shape.read, copy, groups * a["C"], samples, (z0, planes + a["reachz"]),
             (r0, rows + a["reachh"]),
         )  # fmt: skip
-        to = result.at(z0 * a["ez"] * a["yz"] + r0 * a["eh"] * a["yh"])
+        to = result.at(
+            z0 * a["ez"] * a["yz"] + r0 * a["eh"] * a["yh"] + q0 * a["ew"] * a["yw"]
+        )  # fmt: skip
         block_rows = Block(
             (rows * a["eh"]).minimum(a["OH"] - r0 * a["eh"]),
             (planes * a["ez"]).minimum(a["OZ"] - z0 * a["ez"]), samples, to,
@@ -243,6 +248,6 @@ PACK_STENCIL = Generator(
     "pack_stencil",
     pack_stencil,
     PACK_FIELDS,
-    lambda level: sorted({s.tile.height for s in shapes(level)}),
+    lambda level: sorted({s.tile.height for s in shapes(level)} | {2, 4, 8, 16}),
 )
 STENCIL = Generator("stencil", stencil, FIELDS, shapes)
