@@ -173,7 +173,7 @@ def seconds(problem: Problem) -> float:
         sums, rows = rows, sums
     dw = problem.direction == "weight_grad"
     count = tiles.count * g.groups
-    products = 2 * products_of(tiles.axes) * count * sums * rows / (130e9 if dw else 165e9)
+    products = 2 * products_of(tiles.axes) * count * sums * rows / (130e9 if dw else 170e9)
     products /= _share_of_taps_met(g)
     woven = 1.5 * tiles.phases if tiles.phases > 1 else 1
     images = count * tiles.forms.points * (tiles.parts * sums + woven * rows)
