@@ -29,7 +29,7 @@ def bind_real(
 
 def by_real_sums(
     bound_of: BoundOf, problem: Problem, first: np.ndarray, second: np.ndarray, out: np.ndarray,
-    epilogue: Epilogue, half_types: Callable[[Problem], bool] | None = None,
+    epilogue: Epilogue, half_types: Callable[[Problem], bool] | bool = False,
 ) -> None:  # fmt: skip
     """Run a map on its operands, in the order x, w, dy.
 
@@ -48,7 +48,7 @@ def by_real_sums(
         run(real, a_im, b_im, re, Epilogue(-scale, True))
         run(real, a_re, b_im, im, replace(plain, bias=None if bias is None else np.imag(bias)))
         run(real, a_im, b_re, im, Epilogue(scale, True))
-    elif real.dtype != problem.dtype and not (half_types and half_types(problem)):
+    elif real.dtype != problem.dtype and not _holds(half_types, problem):
         in_float32(run, problem, first, second, out, epilogue)
     elif any(stride % out.itemsize for stride in out.strides):
         aligned = out.copy()
@@ -56,6 +56,10 @@ def by_real_sums(
         out[...] = aligned
     else:
         run(problem, first, second, out, epilogue)
+
+
+def _holds(condition: Callable[[Problem], bool] | bool, problem: Problem) -> bool:
+    return condition(problem) if callable(condition) else condition
 
 
 def _run(

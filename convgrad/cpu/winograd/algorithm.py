@@ -90,21 +90,21 @@ def forward(
     problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Tiles of x, lanes being output channels."""
-    by_real_sums(_bound, problem, x, w, out, epilogue)
+    by_real_sums(_bound, problem, x, w, out, epilogue, half_types=True)
 
 
 def input_grad(
     problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Tiles of dy, lanes being input channels; the kernel is turned around."""
-    by_real_sums(_bound, problem, w, dy, out, epilogue)
+    by_real_sums(_bound, problem, w, dy, out, epilogue, half_types=True)
 
 
 def weight_grad(
     problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
 ) -> None:
     """Outer products of tiles of dy and x; pieces of a long sum are added in order."""
-    by_real_sums(_bound, problem, x, dy, out, epilogue)
+    by_real_sums(_bound, problem, x, dy, out, epilogue, half_types=True)
 
 
 def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
@@ -125,7 +125,7 @@ def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> B
                 (of_x, {"x": FIRST, "to": given["v"]}),
                 (of_dy, {"x": SECOND, "to": given["u"]}),
             ]
-        work = shares(problem).beforehand * problem.dtype.itemsize
+        work = shares(problem).beforehand * problem.wide.itemsize
         return Summed(problem, made.outer, out, before, given, work)
     (source, x), (weights, w), no_bias = sides(problem, first, second)
     two = jobs(problem, source, weights, out)
@@ -134,7 +134,7 @@ def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> B
         (two.transform, {"x" if two.few else "w": beforehand, "to": BETWEEN}),
         (two.multiply, {"x": x, "w": w, "y": OUT, "bias": BIAS}),
     ]
-    between = two.numbers * problem.dtype.itemsize
+    between = two.numbers * problem.wide.itemsize
     return Program(steps, between, no_bias)
 
 

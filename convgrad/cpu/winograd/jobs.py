@@ -69,7 +69,7 @@ class Blocks:
 @lru_cache(maxsize=1024)
 def blocks(problem: Problem) -> Blocks:
     """Whichever is less work in memory is transformed beforehand: all weights or all tiles."""
-    g, item = problem.geometry, problem.dtype.itemsize
+    g, item = problem.geometry, problem.wide.itemsize
     rows, sums = g.group_out, g.group_in
     if problem.direction == "input_grad":
         rows, sums = sums, rows

@@ -64,7 +64,7 @@ class Shares:
 @lru_cache(maxsize=1024)
 def shares(problem: Problem) -> Shares:
     """Shares of channels whose sums fit; pieces of the tiles where that makes too few parts."""
-    g, item, lanes = problem.geometry, problem.dtype.itemsize, lanes_of(problem).count
+    g, item, lanes = problem.geometry, problem.wide.itemsize, lanes_of(problem).count
     tiles = image_tiles(problem)
     tile, columns = register_tile(tiles), tiles.column_parts
     width, points, planes = tile.vectors * lanes, tile.points, tiles.parts // columns
@@ -164,5 +164,5 @@ def outer_jobs(problem: Problem, x: Strides, dy: Strides) -> OuterJobs:
         (before(WINOGRAD_PANELS, reads, width, padded=cut.cpadded, vtile=width, vpanel=cut.cpanel,
                 vplane=cut.cplane),
          before(WINOGRAD_GRADIENT, plain, lanes, vtile=cut.otile, vplane=cut.oplane)),
-        g.groups * points * cut.cplane * item,
+        g.groups * points * cut.cplane * problem.wide.itemsize,
     )  # fmt: skip

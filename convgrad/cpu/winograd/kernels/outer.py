@@ -44,7 +44,7 @@ def winograd_outer(lanes: Lanes, tile: WinogradTile) -> str:
     A part is a share of the input channels' panels and one of the output channels', for the taps of
     one part of planes and rows, of one group, over one piece of the blocks.
     """
-    k, a = start("winograd_outer", lanes, FIELDS)
+    k, a = start("winograd_outer", lanes, FIELDS, arrays=("x", "dy"))
     _, part, scratch = k.parameters
     count, points = lanes.count, tile.points
     width = tile.vectors * count

@@ -29,7 +29,7 @@ def winograd(lanes: Lanes, tile: WinogradTile) -> str:
     A part of the job is one block of tiles of one group, which it transforms, for a share of the
     panels of transformed weights; a chunk of the channels after the other.
     """
-    k, a = start("winograd", lanes, FIELDS)
+    k, a = start("winograd", lanes, FIELDS, arrays=("x", "y"))
     width = tile.vectors * lanes.count
     group, block, share = split(k.parameters[1], a["blocks"], a["shares"])
     p0, p1 = (a["panels"] * (share + i) // a["shares"] for i in (0, 1))
@@ -62,7 +62,7 @@ def winograd_few(lanes: Lanes, tile: WinogradTile) -> str:
 
     A part of the job is some panels of weights of one group.
     """
-    k, a = start("winograd_few", lanes, FEW_FIELDS)
+    k, a = start("winograd_few", lanes, FEW_FIELDS, arrays=("w", "y"))
     width = tile.vectors * lanes.count
     group, share = split(k.parameters[1], a["shares"])
     p0, p1 = (a["panels"] * (share + i) // a["shares"] for i in (0, 1))

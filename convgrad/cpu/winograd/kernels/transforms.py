@@ -24,7 +24,7 @@ def transform_weights(lanes: Lanes, tile: WinogradTile) -> str:
 
     A part of the job is a panel of a group, for one phase.
     """
-    k, a = start("transform_weights", lanes, WEIGHT_FIELDS)
+    k, a = start("transform_weights", lanes, WEIGHT_FIELDS, arrays=("w",))
     group, panel, phase = split(k.parameters[1], a["panels"], a["phases"])
     size = a["K"] * a["Q"] * a["C"] * (tile.vectors * lanes.count)
     to = a["to"].at(group * a["ug"] + (panel * a["phases"] + phase) * size)
@@ -86,7 +86,7 @@ def transform_image(
     name: str, lanes: Lanes, tile: WinogradTile, matrices: tuple[Matrix, Matrix], panels: bool
 ) -> str:
     """All tiles of an image; a part of the job is a block of them, and a share of the channels."""
-    k, a = start(name, lanes, SOURCE_FIELDS)
+    k, a = start(name, lanes, SOURCE_FIELDS, arrays=("x",))
     group, block, share = split(k.parameters[1], a["blocks"], a["shares"])
     width = tile.vectors * lanes.count if panels else lanes.count
     count = (a["C"] + width - 1) // width
