@@ -25,7 +25,7 @@ from convgrad.cpu.stencil.shapes import CELLS_ABREAST, COLUMNS_ABREAST, Abreast
 from convgrad.cpu.tiling import ELEMENTS
 
 DENSE_ON = int(os.environ.get("DN", "1"))
-NEAR, FAR = 48 << 10, 512 << 10  # bytes of a block: in the first cache, in the second
+NEAR, FAR = 24 << 10, 512 << 10  # bytes of a block: in the first cache, in the second
 # Residues of a column → from which width on, and up to how many taps, planes are read in place.
 WIDE = {1: (24, 25), 2: (40, 9)}
 LONG = {"avx512": 80, "avx2": 48}  # from which width on they are, or copied, however many taps
