@@ -5,7 +5,7 @@ do not read them (`halves`), complex numbers taken apart, odd strides copied, he
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -17,49 +17,52 @@ PLAIN = (np.float32, np.float64)
 BoundOf = Callable[[Problem, Strides, Strides, Strides], Bound]
 
 
-def bind_real(
-    bound_of: BoundOf, problem: Problem, first: Strides, second: Strides, out: Strides
-) -> Bound | None:
-    """The jobs for arrays with these strides; None where numbers are converted or copied first."""
-    item = problem.dtype.itemsize
-    if problem.dtype not in PLAIN or any(s % item for s in (*first, *second, *out)):
-        return None
-    return bound_of(problem, first, second, out)
+@dataclass(frozen=True)
+class Maps:
+    """The maps of an algorithm that binds its jobs to the strides of arrays: all are run alike.
 
-
-def by_real_sums(
-    bound_of: BoundOf, problem: Problem, first: np.ndarray, second: np.ndarray, out: np.ndarray,
-    epilogue: Epilogue, half_types: Callable[[Problem], bool] | bool = False,
-) -> None:  # fmt: skip
-    """Run a map on its operands, in the order x, w, dy.
-
-    half_types: whether, in such a problem, the kernels themselves read and write half types.
-    Complex: Re = Re·Re − Im·Im, Im = Re·Im + Im·Re, four real maps on views of the parts.
+    half_types: whether the kernels read and write half types themselves, in a problem of such a
+    type; otherwise they are converted first.
     """
-    run, real = partial(_run, bound_of), real_problem(problem)
-    first, second = (_aligned(array) for array in (first, second))
-    if problem.dtype.kind == "c":
-        bias, scale = epilogue.bias, epilogue.scale
-        (a_re, a_im), (b_re, b_im), (re, im) = (
-            (np.real(array), np.imag(array)) for array in (first, second, out)
-        )
-        plain = Epilogue(scale, epilogue.accumulate, None if bias is None else np.real(bias))
-        run(real, a_re, b_re, re, plain)
-        run(real, a_im, b_im, re, Epilogue(-scale, True))
-        run(real, a_re, b_im, im, replace(plain, bias=None if bias is None else np.imag(bias)))
-        run(real, a_im, b_re, im, Epilogue(scale, True))
-    elif real.dtype != problem.dtype and not _holds(half_types, problem):
-        in_float32(run, problem, first, second, out, epilogue)
-    elif any(stride % out.itemsize for stride in out.strides):
-        aligned = out.copy()
-        run(problem, first, second, aligned, epilogue)
-        out[...] = aligned
-    else:
-        run(problem, first, second, out, epilogue)
 
+    bound_of: BoundOf
+    half_types: Callable[[Problem], bool]
 
-def _holds(condition: Callable[[Problem], bool] | bool, problem: Problem) -> bool:
-    return condition(problem) if callable(condition) else condition
+    def run(
+        self, problem: Problem, first: np.ndarray, second: np.ndarray, out: np.ndarray,
+        epilogue: Epilogue,
+    ) -> None:  # fmt: skip
+        """Run a map on its operands, in the order x, w, dy.
+
+        Complex: Re = Re·Re − Im·Im, Im = Re·Im + Im·Re, four real maps on views of the parts.
+        """
+        run, real = partial(_run, self.bound_of), real_problem(problem)
+        first, second = (_aligned(array) for array in (first, second))
+        if problem.dtype.kind == "c":
+            bias, scale = epilogue.bias, epilogue.scale
+            (a_re, a_im), (b_re, b_im), (re, im) = (
+                (np.real(array), np.imag(array)) for array in (first, second, out)
+            )
+            plain = Epilogue(scale, epilogue.accumulate, None if bias is None else np.real(bias))
+            run(real, a_re, b_re, re, plain)
+            run(real, a_im, b_im, re, Epilogue(-scale, True))
+            run(real, a_re, b_im, im, replace(plain, bias=None if bias is None else np.imag(bias)))
+            run(real, a_im, b_re, im, Epilogue(scale, True))
+        elif real.dtype != problem.dtype and not self.half_types(problem):
+            in_float32(run, problem, first, second, out, epilogue)
+        elif any(stride % out.itemsize for stride in out.strides):
+            aligned = out.copy()
+            run(problem, first, second, aligned, epilogue)
+            out[...] = aligned
+        else:
+            run(problem, first, second, out, epilogue)
+
+    def bind(self, problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
+        """The jobs for arrays with these strides; None where numbers may be converted or copied."""
+        item = problem.dtype.itemsize
+        if problem.dtype not in PLAIN or any(s % item for s in (*first, *second, *out)):
+            return None
+        return self.bound_of(problem, first, second, out)
 
 
 def _run(

@@ -22,7 +22,7 @@ from math import prod
 
 import numpy as np
 
-from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, plain_sum_bound
+from convgrad.algorithm import Algorithm, Bound, Problem, Strides, plain_sum_bound
 from convgrad.cpu import halves
 from convgrad.cpu.correlation import forward_axes
 from convgrad.cpu.implicit_gemm import cut, few, matrices, products, weights
@@ -40,7 +40,7 @@ from convgrad.cpu.program import (
     Step,
     sides,
 )
-from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
+from convgrad.cpu.real_sums import Maps, real_problem
 
 
 def refuses(problem: Problem) -> str | None:
@@ -62,32 +62,6 @@ def refuses(problem: Problem) -> str | None:
 def _warn(message: str) -> None:
     """Say it once."""
     warnings.warn(f"convgrad: {message}", RuntimeWarning, stacklevel=2)
-
-
-def forward(
-    problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    """One product over x, rows of a tile being output channels."""
-    by_real_sums(_bound, problem, x, w, out, epilogue, _rounds_once)
-
-
-def input_grad(
-    problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    """A product over dy for each residue of the stride, rows being input channels."""
-    by_real_sums(_bound, problem, w, dy, out, epilogue, _rounds_once)
-
-
-def weight_grad(
-    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    """Outer products over cells, summed in tiles; splits of a long sum are added in order."""
-    by_real_sums(_bound, problem, x, dy, out, epilogue, _rounds_once)
-
-
-def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
-    """The jobs for arrays with these strides; None where numbers are converted or copied first."""
-    return bind_real(_bound, problem, first, second, out)
 
 
 def _rounds_once(problem: Problem) -> bool:
@@ -181,15 +155,16 @@ def seconds(problem: Problem) -> float:
     return 30e-6 + apart + wide * (2 * g.macs / rate + numbers + alone)
 
 
+MAPS = Maps(_bound, _rounds_once)
 ALGORITHM = Algorithm(
     name="implicit_gemm",
     summary="generated kernels: panels of weights times panels of cells",
     refuses=refuses,
-    forward=forward,
-    input_grad=input_grad,
-    weight_grad=weight_grad,
+    forward=MAPS.run,
+    input_grad=MAPS.run,
+    weight_grad=MAPS.run,
     scratch=scratch,
     seconds=seconds,
     error=plain_sum_bound,
-    bind=bind,
+    bind=MAPS.bind,
 )

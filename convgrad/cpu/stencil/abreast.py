@@ -164,7 +164,7 @@ def _taken(problem: Problem, area: Block) -> int:
     _, high, wide = lines(problem)
     lanes = lanes_of(problem)
     staged = area.results * high.every * wide.total * tile(problem)[0] + lanes
-    return (copy_size(problem, area) + staged * lanes) * problem.dtype.itemsize
+    return (copy_size(problem, area) + staged * lanes) * problem.wide.itemsize
 
 
 def copy_size(problem: Problem, area: Block) -> int:
@@ -189,7 +189,7 @@ def abreast_bytes(problem: Problem) -> int:
     sums = 0
     if problem.direction == "weight_grad":
         padded = 2 * problem.geometry.taps  # tiles of taps overlap
-        sums = max(SUMS_BYTES, padded * lanes_of(problem) * problem.dtype.itemsize)
+        sums = max(SUMS_BYTES, padded * lanes_of(problem) * problem.wide.itemsize)
     return together(problem, area) * _taken(problem, area) + sums
 
 

@@ -69,7 +69,9 @@ def abreast_sums(problem: Problem, x: Strides, dy: Strides) -> Job:
     parts = max(1, round(seconds / PART))
     pieces = min(g.batch * nr, parts, 32)  # where channels follow each other, of few runs
     runs = min(blocks, parts if shape.planes else -(-min(parts, 16) // pieces))
-    runs = max(runs, -(-blocks // max(1, SUMS_BYTES // (len(picks) * lanes * item))))
+    runs = max(
+        runs, -(-blocks // max(1, SUMS_BYTES // (len(picks) * lanes * problem.wide.itemsize)))
+    )
     pieces = 1 if runs >= 16 else max(1, min(pieces, parts // runs, 32 // runs))
     copy = copy_size(problem, area)
     beside = 1 if shape.planes else together(problem, area)

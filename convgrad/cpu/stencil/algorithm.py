@@ -28,14 +28,12 @@ Source: Zhang, Franchetti & Low 2018 (no im2col); Zhang, Lo & Lu 2020 (depthwise
 from functools import lru_cache
 from math import prod
 
-import numpy as np
-
-from convgrad.algorithm import Algorithm, Bound, Epilogue, Problem, Strides, plain_sum_bound
+from convgrad.algorithm import Algorithm, Bound, Problem, Strides, plain_sum_bound
 from convgrad.cpu import halves
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
 from convgrad.cpu.program import BETWEEN, BIAS, OUT, Program, Step, sides
-from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
+from convgrad.cpu.real_sums import Maps, real_problem
 from convgrad.cpu.stencil.abreast import (
     able,
     abreast,
@@ -73,32 +71,6 @@ def refuses(problem: Problem) -> str | None:
     return None
 
 
-def forward(
-    problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    """A stencil over x."""
-    by_real_sums(_bound, problem, x, w, out, epilogue)
-
-
-def input_grad(
-    problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    """Stencils over dy, one for each residue of the stride, interleaved."""
-    by_real_sums(_bound, problem, w, dy, out, epilogue)
-
-
-def weight_grad(
-    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    """Sums along the cells; pieces of a long sum are added in order."""
-    by_real_sums(_bound, problem, x, dy, out, epilogue)
-
-
-def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
-    """The jobs for arrays with these strides; None where numbers are converted or copied first."""
-    return bind_real(_bound, problem, first, second, out)
-
-
 @lru_cache(maxsize=1024)
 def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
     if problem.direction == "weight_grad":
@@ -112,7 +84,7 @@ def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> B
     one = make(problem, source, weights, out)
     steps: list[Step] = [(one.pack, {"w": w, "to": BETWEEN})] if one.weights else []
     steps.append((one.stencil, {"x": x, "w": BETWEEN, "y": OUT, "bias": BIAS}))
-    return Program(steps, one.weights * problem.dtype.itemsize, no_bias)
+    return Program(steps, one.weights * problem.wide.itemsize, no_bias)
 
 
 def thread_scratch(problem: Problem) -> int:
@@ -154,15 +126,16 @@ def seconds(problem: Problem) -> float:
     return 20e-6 + wide * (2 * g.macs / rate + pass_over * numbers + apart)
 
 
+MAPS = Maps(_bound, lambda problem: True)
 ALGORITHM = Algorithm(
     name="stencil",
     summary="generated kernels for groups of few channels: tiles of rows",
     refuses=refuses,
-    forward=forward,
-    input_grad=input_grad,
-    weight_grad=weight_grad,
+    forward=MAPS.run,
+    input_grad=MAPS.run,
+    weight_grad=MAPS.run,
     scratch=scratch,
     seconds=seconds,
     error=plain_sum_bound,
-    bind=bind,
+    bind=MAPS.bind,
 )

@@ -68,7 +68,7 @@ def share_of_lanes(width: int, element: str) -> int:
 @lru_cache(maxsize=1024)
 def layout(problem: Problem) -> tuple[int, Strips | Slots | None, Area]:
     """The share of a register, the tile (None in a weight gradient) and the area of a block."""
-    g, item = problem.geometry, problem.dtype.itemsize
+    g, item = problem.geometry, problem.wide.itemsize
     deep, high, wide = lines(problem)
     element = ELEMENTS[problem.dtype.name]
     share = share_of_lanes(wide.size, element)
@@ -212,7 +212,7 @@ def _tiled(strips: list, columns: int) -> list[Tile]:
 @lru_cache(maxsize=1024)
 def together(problem: Problem) -> int:
     """Groups that are copied at once: as many small ones as the first cache holds."""
-    g, item = problem.geometry, problem.dtype.itemsize
+    g, item = problem.geometry, problem.wide.itemsize
     deep, high, wide = lines(problem)
     sums, rows = channels(problem)
     _, tile, area = layout(problem)
@@ -250,7 +250,7 @@ def _sum_cells(problem: Problem) -> int:
 
 def thread_bytes(problem: Problem) -> int:
     """Scratch of one thread."""
-    g, item = problem.geometry, problem.dtype.itemsize
+    g, item = problem.geometry, problem.wide.itemsize
     deep, high, wide = lines(problem)
     _, tile, area = layout(problem)
     if tile is None:
@@ -274,7 +274,7 @@ def parts_of(problem: Problem, area: Area) -> Cut:
 
     A weight gradient's pieces are shares of all blocks, samples too.
     """
-    g, item = problem.geometry, problem.dtype.itemsize
+    g, item = problem.geometry, problem.wide.itemsize
     deep, high, wide = lines(problem)
     blocks = -(-deep.size // area.planes) * -(-high.size // area.rows)
     blocks *= -(-wide.size // area.columns)

@@ -33,13 +33,10 @@ for Convolutional Neural Networks; Barabasz, Anderson, Soodhalter & Gregg 2020 (
 from functools import lru_cache
 from math import prod
 
-import numpy as np
-
 from convgrad.algorithm import (
     UNIT_ROUNDOFF,
     Algorithm,
     Bound,
-    Epilogue,
     ErrorBound,
     Problem,
     Strides,
@@ -48,7 +45,7 @@ from convgrad.cpu import halves
 from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.pieces import Summed
 from convgrad.cpu.program import BETWEEN, BIAS, FIRST, OUT, SECOND, WORK, Program, Step, sides
-from convgrad.cpu.real_sums import bind_real, by_real_sums, real_problem
+from convgrad.cpu.real_sums import Maps, real_problem
 from convgrad.cpu.winograd.axes import products as products_of
 from convgrad.cpu.winograd.filtering import growth
 from convgrad.cpu.winograd.jobs import blocks, jobs
@@ -84,32 +81,6 @@ def refuses(problem: Problem) -> str | None:
     if thread_scratch(problem) > threads.SCRATCH:
         return f"its tiles take more than the {threads.SCRATCH:,} bytes of a thread"
     return None
-
-
-def forward(
-    problem: Problem, x: np.ndarray, w: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    """Tiles of x, lanes being output channels."""
-    by_real_sums(_bound, problem, x, w, out, epilogue, half_types=True)
-
-
-def input_grad(
-    problem: Problem, w: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    """Tiles of dy, lanes being input channels; the kernel is turned around."""
-    by_real_sums(_bound, problem, w, dy, out, epilogue, half_types=True)
-
-
-def weight_grad(
-    problem: Problem, x: np.ndarray, dy: np.ndarray, out: np.ndarray, epilogue: Epilogue
-) -> None:
-    """Outer products of tiles of dy and x; pieces of a long sum are added in order."""
-    by_real_sums(_bound, problem, x, dy, out, epilogue, half_types=True)
-
-
-def bind(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
-    """The jobs for arrays with these strides; None where numbers are converted or copied first."""
-    return bind_real(_bound, problem, first, second, out)
 
 
 @lru_cache(maxsize=1024)
@@ -216,7 +187,8 @@ def error(problem: Problem) -> ErrorBound:
     return ErrorBound(grown * steps * u / max(g.terms(problem.direction), 1) + rounding, "largest")
 
 
+MAPS = Maps(_bound, lambda problem: True)
 ALGORITHM = Algorithm(
     "tiled_winograd", "minimal filtering, in tiles", refuses,
-    forward, input_grad, weight_grad, scratch, seconds, error, bind,
+    MAPS.run, MAPS.run, MAPS.run, scratch, seconds, error, MAPS.bind,
 )  # fmt: skip

@@ -38,7 +38,7 @@ def abreast(lanes: Lanes, shape: Abreast) -> str:
     A block of channels m fills the registers of a tile; depthwise, c is m. A unit is GB blocks of a
     group, and a block of rows, of a sample; a part, a run of units.
     """
-    k, a = start("abreast", narrowed(lanes, shape.narrow), FIELDS)
+    k, a = start("abreast", narrowed(lanes, shape.narrow), FIELDS, arrays=("x", "y"))
     args, part, scratch = k.parameters
     count = k.lanes.count
     width = shape.height * count
@@ -108,9 +108,10 @@ def _bring(
 
 def _residue(lanes: Lanes, shape: Abreast) -> Kernel:
     """The results of a residue in `high` rows from t0 on."""
+    to = "to: ptr" if shape.planes_out else "to: array"
     k, a = start(
         "abreast_residue", lanes, FIELDS,
-        ("args: ptr", "copy: ptr", "to: ptr", "words: ptr", "t0: i64", "high: i64", "bias: ptr",
+        ("args: ptr", "copy: ptr", to, "words: ptr", "t0: i64", "high: i64", "bias: ptr",
          "w: ptr", "skipped: i64"),
     )  # fmt: skip
     _, copy, to, words, t0, high, bias, w, skipped = k.parameters

@@ -20,7 +20,7 @@ def abreast_weights(lanes: Lanes, shape: SumsAbreast) -> str:
 
     A part is a run of blocks of channels over a piece of the samples' blocks of rows.
     """
-    k, a = start("abreast_weights", narrowed(lanes, shape.narrow), FIELDS)
+    k, a = start("abreast_weights", narrowed(lanes, shape.narrow), FIELDS, arrays=("x", "dy"))
     args, part, scratch = k.parameters
     count = k.lanes.count
     run, piece = split(part, a["pieces"])

@@ -7,6 +7,7 @@ every s-th cell: cell j stands for position s·j + f − pad of the array.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 
@@ -19,7 +20,7 @@ Planes = Callable[[], AbstractContextManager[tuple[Value, Value]]]
 
 def narrowed(lanes: Lanes, share: int) -> Lanes:
     """Registers of which only a share of the lanes is used, for short rows."""
-    return Lanes(lanes.element, lanes.count // share)
+    return replace(lanes, count=lanes.count // share)
 
 
 def ask_ahead(k: Kernel, place: Value, count: Value, write: bool = False) -> None:

@@ -24,7 +24,7 @@ def pack_stencil(lanes: Lanes, height: int) -> str:
 
     A panel is `height` rows; the last one ends with the group and may overlap the one before.
     """
-    k, a = start("pack_stencil", lanes, PACK_FIELDS)
+    k, a = start("pack_stencil", lanes, PACK_FIELDS, arrays=("w",))
     first = k.parameters[1] * a["each"]
     with k.loop((first + a["each"]).minimum(a["G"]), start=first) as (g, _):
         w, to = a["w"].at(g * a["wg"]), a["to"].at(g * a["panels"] * a["L"] * height)
@@ -48,7 +48,7 @@ def stencil(lanes: Lanes, shape: Stencil) -> str:
     A part is a run of groups, for one block of samples, over a share of the planes, the rows, and
     where these are long, of parts of them.
     """
-    k, a = start("stencil", narrowed(lanes, shape.narrow), FIELDS)
+    k, a = start("stencil", narrowed(lanes, shape.narrow), FIELDS, arrays=("x", "y"))
     _, part, scratch = k.parameters
     ib, run, share = split(part, a["runs"], a["shares"])
     n0 = ib * a["NB"]

@@ -24,7 +24,7 @@ def stencil_weights(lanes: Lanes, shape: Sums) -> str:
     A part is a run of groups over a piece of the blocks. Beside the copy of x lies one of dy, whose
     rows end in zeros; where they do, x is masked.
     """
-    k, a = start("stencil_weights", narrowed(lanes, shape.narrow), FIELDS)
+    k, a = start("stencil_weights", narrowed(lanes, shape.narrow), FIELDS, arrays=("x", "dy"))
     _, part, scratch = k.parameters
     run, piece = split(part, a["pieces"])
     g0, g1 = (a["G"] * (run + i) // a["runs"] for i in (0, 1))
