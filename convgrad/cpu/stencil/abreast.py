@@ -4,7 +4,6 @@ abreast       whether a map of arrays with these strides is done with channels a
 abreast_work  the job of y or dx
 """
 
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -24,7 +23,6 @@ from convgrad.cpu.stencil.layout import PART
 from convgrad.cpu.stencil.shapes import CELLS_ABREAST, COLUMNS_ABREAST, Abreast
 from convgrad.cpu.tiling import ELEMENTS
 
-DENSE_ON = int(os.environ.get("DN", "1"))
 NEAR, FAR = 24 << 10, 512 << 10  # bytes of a block: in the first cache, in the second
 # Residues of a column → from which width on, and up to how many taps, planes are read in place.
 WIDE = {1: (24, 25), 2: (40, 9)}
