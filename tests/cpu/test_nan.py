@@ -10,7 +10,10 @@ import convgrad as cg
 from convgrad.algorithm import DIRECTIONS
 from convgrad.cpu.jit import threads
 
-ALL = ["add_pieces", "multiply", "outer", "pack_weights", "weave"]
+ALL = [
+    "add_pieces", "multiply", "multiply_few", "outer", "pack_cells", "pack_weights", "weave",
+    "weave_few",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
