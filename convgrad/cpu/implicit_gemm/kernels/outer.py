@@ -247,7 +247,9 @@ def _copy_rows(
         channel, tap = row.values
         _find_box(a, place, a["taps"].at(tap * 3, "i64"))
         line = to.at(i * pitch)
-        with k.loop(cells, step=k.lanes.count) as (c, _):
+        (z0, z1, _), (r0, r1, _), (c0, c1, _) = _box(place)
+        met = samples * (z1 - z0) * (r1 - r0) * (c1 - c0)
+        with k.when(met < cells), k.loop(cells, step=k.lanes.count) as (c, _):
             line.store(k.zero(), c)
         _copy_row(k, a, place, x.at(channel * a["xc"]), line)
         row.values = list(_next_row(k, a, channel, tap))
