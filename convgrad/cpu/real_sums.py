@@ -48,7 +48,7 @@ class Maps:
             run(real, a_im, b_im, re, Epilogue(-scale, True))
             run(real, a_re, b_im, im, replace(plain, bias=None if bias is None else np.imag(bias)))
             run(real, a_im, b_re, im, Epilogue(scale, True))
-        elif real.dtype != problem.dtype and not self.half_types(problem):
+        elif real.dtype != problem.dtype and not self._in_halves(problem, out):
             in_float32(run, problem, first, second, out, epilogue)
         elif any(stride % out.itemsize for stride in out.strides):
             aligned = out.copy()
@@ -56,6 +56,10 @@ class Maps:
             out[...] = aligned
         else:
             run(problem, first, second, out, epilogue)
+
+    def _in_halves(self, problem: Problem, out: np.ndarray) -> bool:
+        """Not where the result is one of several terms, which are added in float32."""
+        return out.dtype == problem.dtype and self.half_types(problem)
 
     def bind(self, problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound | None:
         """The jobs for arrays with these strides; None where numbers may be converted or copied."""

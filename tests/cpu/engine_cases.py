@@ -117,7 +117,7 @@ KERNEL_CASES = (
     dense(1, 3, 9, (4, 9, 41), (2, 3, 7), stride=2, pad=3),
     dense(2, 20, 300, (5, 6), (3, 3), pad=1),  # few cells, many weights
     dense(3, 200, 150, (5, 4), (4, 4), stride=2, pad=1),
-    dense(1, 70, 260, (9,), (1,), stride=2, groups=2),
+    dense(1, 160, 260, (9,), (1,), stride=2, groups=2),
 )
 
 

@@ -42,3 +42,16 @@ def test_every_number_of_16_bits_is_widened_and_rounded_as_numpy_does(half):
     halves = np.float32(0.5) * one
     got = cg.conv(finite, halves.astype(half), algorithm="implicit_gemm")
     np.testing.assert_array_equal(got, (finite.astype(np.float32) / 2).astype(half))
+
+
+@pytest.mark.parametrize("half", HALVES, ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("groups", [1, 20])
+def test_a_sum_of_two_maps_is_rounded_once(half, groups):
+    """Its terms are added in a float32 array, though the operands are of a half type."""
+    rng = np.random.default_rng(2)
+    x, dx = rng.integers(-40, 41, (2, 2, 20, 9, 30)).astype(half)
+    w, dw = rng.integers(-40, 41, (2, 20, 20 // groups, 3, 3)).astype(half)
+    got = cg.jvp(x, w, dx, dw, padding=1, groups=groups)
+    x, w, dx, dw = (a.astype(np.float64) for a in (x, w, dx, dw))
+    want = cg.jvp(x, w, dx, dw, padding=1, groups=groups, algorithm="direct")
+    np.testing.assert_array_equal(got, want.astype(np.float32).astype(half))

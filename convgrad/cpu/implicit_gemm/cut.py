@@ -23,6 +23,7 @@ DEPTH = 512  # products in a row of a tile before its sums are put down
 PANELS = 192 << 10  # bytes of packed cells that a thread keeps beside a panel of weights
 MOST_PANELS = 64
 TURNS = 16  # blocks of cells in a part: while one is multiplied, the next is asked for
+MANY = 1 << 14  # weights from which it matters whether they are copied beforehand
 FEW = 1.0  # packed cells by weights from which all cells are packed beforehand, not all weights
 BESIDE = 128 << 10  # bytes of weights that are then packed at once
 BALANCE = 16  # a product is cut into at least this many blocks of cells where it can be
@@ -87,7 +88,8 @@ def cut_of(problem: Problem, bands: Bands, taps: Taps) -> Cut:
     )
     each = -(-count // blocks)
     packed = packed_cells(count, panel_words(lanes, width), sums, block, places, width)
-    few = units == 1 and not skips and packed <= FEW * rows * sums * len(taps.slots)
+    numbers = rows * sums * len(taps.slots)
+    few = units == 1 and not skips and g.groups * numbers >= MANY and packed <= FEW * numbers
     beside = max(1, BESIDE // max(1, cut.height * block * len(taps.slots) * item))
     return Cut(
         Tile(cut.height, vectors), cut, width, samples, unit, block, each, turns,
