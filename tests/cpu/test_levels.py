@@ -17,6 +17,7 @@ from convgrad.cpu.implicit_gemm.kernels.outer import OUTER
 from convgrad.cpu.implicit_gemm.kernels.packing import PACK_WEIGHTS
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.jit.compiler import GENERIC_CPU, Target
+from convgrad.cpu.jit.language import HALVES
 from convgrad.cpu.kernels.convert import NARROW, WIDEN
 from convgrad.cpu.tiling import HEIGHTS, Tile
 from convgrad.cpu.winograd.kernels.outer import WINOGRAD_OUTER
@@ -50,9 +51,14 @@ CODES = [
         WIDEN,
         NARROW,
     )
-    for element in ("float", "double")
+    for element in (HALVES if generator in (WIDEN, NARROW) else ("float", "double"))
     for shape in generator.shapes(level)
-    if element == "float" or generator not in (WIDEN, NARROW)
+]
+HALF_CODES = [
+    (level, half, generator, Tile(4, min(HEIGHTS[level])))
+    for level in TARGETS
+    for generator in (PACK_WEIGHTS, MULTIPLY, WEAVE, OUTER)
+    for half in HALVES
 ]
 
 WINOGRAD_CODES = [
@@ -149,6 +155,13 @@ def test_no_micro_kernel_spills_and_no_code_calls_out(code):
     assert max(map(products, micro)) == shape.height * shape.vectors
     for loop in micro:
         assert [line for line in loop if spills(line)] == []
+
+
+@pytest.mark.parametrize("code", HALF_CODES, ids=name_of)
+def test_half_types_need_no_library(code):
+    """Whether LLVM knows the type or not, no conversion is a call."""
+    needed = undefined_symbols(compiler.compile_text(text(*code), TARGETS[code[0]]))
+    assert needed <= {"_GLOBAL_OFFSET_TABLE_"}
 
 
 @pytest.mark.parametrize(
