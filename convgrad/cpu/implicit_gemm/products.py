@@ -115,7 +115,7 @@ def _product(problem: Problem, role: Roles, bands: Bands, taps: Taps) -> Product
         OW=wide.size, yn=yn, yo=yo, yz=yz, yh=yh, yw=yw, yf=spatial[2], phases=len(bands[0]),
         units=units, unit=cut.unit, samples=cut.samples, nb=cut.panels, turns=cut.turns,
         blocks=cut.blocks, cb=cut.block, rows=role.rows, flat=int(flat),
-        line=int(len(bands[0]) == 1 and _reads_a_line(cut, first, taps, role)),
+        line=int(len(bands[0]) == 1 and _reads_a_line(first, taps, role)),
         along=_side_by_side(cut, first, taps, role), order=order, skips=int(cut.skips),
         tall=cut.rows.tall, low=cut.rows.low, shares=shares,
         xg=role.sums * xc, wg=size, yg=role.rows * yo, bg=role.rows,
@@ -127,16 +127,11 @@ def _product(problem: Problem, role: Roles, bands: Bands, taps: Taps) -> Product
     return Product(_pack(problem, role, taps, cut, order), job, g.groups * size, cut)
 
 
-def _reads_a_line(cut: Cut, axes: Axes, taps: Taps, role: Roles) -> bool:
-    """Whether the cells of a unit are one run of the source, and each result meets its own cell."""
-    _, _, xz, xh, xw = role.source
+def _reads_a_line(axes: Axes, taps: Taps, role: Roles) -> bool:
+    """Whether the cells of a sample are one run of the source, and each result meets its own."""
     deep, high, wide = axes
-    return (
-        cut.samples == 1 and len(taps.places) == 1 and not taps.places.any() and xw == 1
-        and all(axis.size == axis.source and axis.stride == 1 for axis in axes)
-        and (high.size == 1 or xh == wide.size)
-        and (deep.size == 1 or xz == wide.size * high.size)
-    )  # fmt: skip
+    one = len(taps.places) == 1 and not taps.places.any() and deep.size == high.size == 1
+    return one and wide.size == wide.source and wide.stride == role.source[4] == 1
 
 
 def _side_by_side(cut: Cut, axes: Axes, taps: Taps, role: Roles) -> int:

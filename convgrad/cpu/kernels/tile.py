@@ -51,8 +51,10 @@ def row_of(a: dict[str, Value], panel: Value, tile: Tile, height: int) -> Value:
     return panel * height if height == tile.height else panel * height + a["tall"]
 
 
-def first_row(k: Kernel, a: dict[str, Value], tile: Tile, share: Value) -> Value:
-    """The first row of the first panel that `each_panel` gives, of any height."""
-    first = (a["tall"] + a["low"]) * share // a["shares"]
-    low = first * (tile.height - 1) + a["tall"]
-    return k.select(first < a["tall"], first * tile.height, low)
+def rows_of(k: Kernel, a: dict[str, Value], tile: Tile, share: Value) -> tuple[Value, Value, Value]:
+    """Of the panels of a share: the first row, the second panel's, and that behind the last."""
+    first, last = ((a["tall"] + a["low"]) * (share + i) // a["shares"] for i in (0, 1))
+    low = [
+        panel * (tile.height - 1) + panel.minimum(a["tall"]) for panel in (first, first + 1, last)
+    ]
+    return low[0], low[1], low[2]

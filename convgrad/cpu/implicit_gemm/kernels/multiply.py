@@ -5,12 +5,14 @@ All weights are packed beforehand, cells a block of channels of some panels at a
 
 from dataclasses import dataclass
 
-from convgrad.cpu.implicit_gemm.kernels.panels import PIECE, list_pieces, pack_panel, pack_rest
-from convgrad.cpu.implicit_gemm.kernels.runs import RECORD, TABLE, find_runs
+from convgrad.cpu.implicit_gemm.kernels.panels import PIECE, list_pieces, pack_panel
+from convgrad.cpu.implicit_gemm.kernels.runs import PLAIN, RECORD, TABLE, find_runs, line_of
 from convgrad.cpu.implicit_gemm.kernels.tiles import (
     FIELDS,
+    SHARE,
     Cells,
     Rows,
+    Soon,
     Target,
     each_tile,
     panel_times_panel,
@@ -18,7 +20,7 @@ from convgrad.cpu.implicit_gemm.kernels.tiles import (
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.frame import split, start
-from convgrad.cpu.kernels.tile import each_panel, first_row, heights
+from convgrad.cpu.kernels.tile import each_panel, heights, rows_of
 from convgrad.cpu.tiling import Tile, tallest_tiles
 
 ZEROS = 64  # elements of zeros that stand for a bias
@@ -104,12 +106,12 @@ def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
     group, unit, block, share = split(part, a["units"], a["blocks"], a["shares"])
     x = a["x"].at(group * a["xg"] + unit * (a["samples"] * a["xn"]))
     y = a["y"].at(group * a["yg"] + unit * (a["samples"] * a["yn"]))
-    weights, bias = a["w"].at(group * a["wg"]), a["bias"].at(group * a["bg"])
+    packed, bias = a["w"].at(group * a["wg"]), a["bias"].at(group * a["bg"])
     room = _room(k, a, scratch, lanes, tile)
     with k.loop(ZEROS, step=lanes.count) as (i, _):
         room.none.store(k.zero(), i)
     target = Target(y, bias, room.none, room.buffer)
-    none, top = k.constant("i64", 0), first_row(k, a, tile, share)
+    rows = rows_of(k, a, tile, share)
     panels = (a["unit"] + width - 1) // width
     begin = block * (a["nb"] * a["turns"])
     end = panels.minimum(begin + a["nb"] * a["turns"])
@@ -119,77 +121,81 @@ def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
             k.do(find_runs(lanes, width, FIELDS), args, room.tables.at(p * room.table),
                  (first + p) * width)  # fmt: skip
         with k.loop(a["C"], step=a["cb"]) as (c0, _):
-            _pack_cells(k, a, room, x.at(c0 * a["xc"]), c0, (first, count), tile)
-            ahead = _Ahead(k, a, x, c0, (first, count), width)
-            line = x.at(c0 * a["xc"] + first * width)
-            fused = k.select(a["line"].equals(1), _whole(a, first, width).minimum(count), none)
+            source = x.at(c0 * a["xc"])
+            _pack_cells(k, a, room, source, c0, count, tile)
+            ahead = _Ahead(k, a, x, c0, (first, count), width, rows)
             channels = a["cb"].minimum(a["C"] - c0)
             for height in heights(tile):
                 with each_panel(k, a, tile, height, share) as row0:
                     own = c0 * a["rows"] + row0 * channels
-                    rows = Rows(weights, a["rows"] * a["C"], own)
+                    weights = Rows(packed, a["rows"] * a["C"], own)
                     with each_tile(k, a, target, c0, row0, count) as (b, p, result):
-                        with k.when(a["line"].equals(1)):
-                            ahead.fetch(p, row0, height, b)
-                        panel = (k, a, b, rows, room.cells(p, a, channels), result, tile, height)
-                        packs = row0.equals(top) & (p < fused)
-                        if not woven:
-                            with k.when(packs):
-                                panel_times_panel(*panel, line=line.at(p * width))
-                        with k.when(packs.equals(0)):
+                        cells = room.cells(p, a, channels)
+                        panel = (k, a, b, weights, cells, result, tile, height)
+                        if woven:
                             panel_times_panel(*panel, woven)
+                            continue
+                        packs = row0.equals(rows[0]) & cells.table.load(PLAIN, "i64").equals(1)
+                        with k.when(packs):
+                            panel_times_panel(*panel, line=line_of(cells.table, source))
+                        with k.when(packs.equals(0)):
+                            panel_times_panel(*panel, soon=ahead.share(p, row0, height))
     return k.text()
 
 
-def _whole(a: dict[str, Value], first: Value, width: int) -> Value:
-    """How many panels from the first one on have all their cells in the unit."""
-    return a["unit"] // width - first
-
-
 def _pack_cells(
-    k: Kernel, a: dict[str, Value], room: Room, x: Value, c0: Value,
-    panels: tuple[Value, Value], tile: Tile,
-) -> None:  # fmt: skip
-    """A block of channels of some panels; and the pieces of their sums where taps are left out."""
-    lanes, args = k.lanes, k.parameters[0]
-    width, (first, count) = tile.vectors * lanes.count, panels
+    k: Kernel, a: dict[str, Value], room: Room, x: Value, c0: Value, count: Value, tile: Tile
+) -> None:
+    """A block of channels of some panels; and the pieces of their sums where taps are left out.
+
+    Plain panels are packed by the tile that multiplies them first.
+    """
+    lanes, args, width = k.lanes, k.parameters[0], tile.vectors * k.lanes.count
     channels = a["cb"].minimum(a["C"] - c0)
-    with k.when(a["line"].equals(1)):
-        whole = _whole(a, first, width)
-        with k.when(whole < count):
-            k.do(pack_rest(lanes, tile.vectors, FIELDS), args, x.at((first + whole) * width),
-                 channels, a["unit"] % width, room.packed.at(whole * channels * width))  # fmt: skip
-    with k.when(a["line"].equals(0)), k.loop(count) as (p, _):
-        live, lists = room.live.at(p * room.alive), room.lists.at(p * room.listed)
-        k.do(pack_panel(lanes, width, FIELDS), args, room.tables.at(p * room.table), live, x,
-             channels, room.packed.at(p * (channels * a["U"] * width)))  # fmt: skip
+    with k.loop(count) as (p, _):
+        table, live = room.tables.at(p * room.table), room.live.at(p * room.alive)
+        with k.when(table.load(PLAIN, "i64").equals(0)):
+            k.do(pack_panel(lanes, width, FIELDS), args, table, live, x, channels,
+                 room.packed.at(p * (channels * a["U"] * width)))  # fmt: skip
         with k.when(a["skips"].equals(1)):
-            k.do(list_pieces(lanes, FIELDS), args, live, lists)
+            k.do(list_pieces(lanes, FIELDS), args, live, room.lists.at(p * room.listed))
 
 
 class _Ahead:
-    """What a line's cells are packed from next, asked for while panels are multiplied."""
+    """What a line's cells are packed from next, asked for while panels are multiplied.
+
+    By those of a share but the first one, which packs what was asked for before.
+    """
 
     def __init__(
         self, k: Kernel, a: dict[str, Value], x: Value, c0: Value, panels: tuple[Value, Value],
-        width: int,
+        width: int, rows: tuple[Value, Value, Value],
     ) -> None:  # fmt: skip
         first, count = panels
         self.k, self.a, self.width = k, a, width
         after, none = c0 + a["cb"], k.constant("i64", 0)
         more = after < a["C"]
-        channel, cell = k.select(more, after, none), k.select(more, first, first + count)
-        self.place = x.at(channel * a["xc"] + cell * width)
-        self.channels = a["cb"].minimum(a["C"] - channel)
+        channel, self.cell = k.select(more, after, none), k.select(more, first, first + count)
+        self.x, self.channels = x.at(channel * a["xc"]), a["cb"].minimum(a["C"] - channel)
+        self.here = a["cb"].minimum(a["C"] - c0)
+        _, self.second, last = rows
+        self.rows = (last - self.second).maximum(1)
+        self.last = (a["unit"] - 1).maximum(0)
 
-    def fetch(self, panel: Value, row0: Value, height: int, band: Value) -> None:
+    def share(self, panel: Value, row0: Value, height: int) -> Soon:
         """The share of the channels that belongs to these rows, at a panel's place."""
         k, a = self.k, self.a
-        low = row0 * self.channels // a["rows"]
-        high = (row0 + height) * self.channels // a["rows"]
-        with k.when(band.equals(0)), k.loop(high, start=low) as (c, _):
-            for line in range(0, self.width, 64 // k.lanes.bytes):
-                self.place.prefetch(panel * self.width + c * a["xc"] + line)
+        low, high = (
+            (row0 + rows - self.second).maximum(0) * self.channels // self.rows
+            for rows in (0, height)
+        )
+        cell = ((self.cell + panel) * self.width).minimum(self.last)
+        place = cell // a["OW"] * a["xn"] + cell % a["OW"]
+        share = (high - low) * SHARE // self.here
+        return Soon(
+            self.x.at(place + low * a["xc"]),
+            k.select(a["line"].equals(1), share, k.constant("i64", 0)),
+        )
 
 
 MULTIPLY = Generator("multiply", multiply, FIELDS, tallest_tiles)

@@ -60,19 +60,3 @@ def list_pieces(lanes: Lanes, fields: tuple[str, ...]) -> Kernel:
             found.values = [number, tap, place, length]
         pieces.store(found.values[0], 0)
     return k
-
-
-def pack_rest(lanes: Lanes, vectors: int, fields: tuple[str, ...]) -> Kernel:
-    """to[r][cell] where cells lie in one run and fill no whole panel."""
-    k, a = start(
-        "pack_rest", lanes, fields,
-        ("args: ptr", "source: array", "channels: i64", "cells: i64", "to: ptr"),
-    )  # fmt: skip
-    _, source, channels, cells, to = k.parameters
-    width = vectors * lanes.count
-    masks = [k.lanes_below(cells - i) for i in range(0, width, lanes.count)]
-    with k.loop(channels) as (c, _):
-        for i, mask in enumerate(masks):
-            place = i * lanes.count
-            to.at(c * width).store(source.at(c * a["xc"]).vector(place, mask), place)
-    return k

@@ -1,8 +1,9 @@
 """Panels of consecutive cells of a result, and what they read: runs are pieces of its rows.
 
-A panel has a table: word 0 is 1 where the panel may be stored as it lies, word 1 the number of
-runs; then a record for each run, RECORD words: its first lane, its number of cells, where its
-sample begins in the source, its plane, row and first column, and where it begins in the result.
+A panel has a table: word 0 is 1 where the panel may be stored as it lies, word NUMBER the number of
+runs, word PLAIN 1 where its cells fill it and are one run of the source; then a record for each
+run, RECORD words: its first lane, its number of cells, where its sample begins in the source, its
+plane, row and first column, and where it begins in the result.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from collections.abc import Callable
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.kernels.frame import split, start
 
-TABLE = 2  # words before the records
+TABLE = 3  # words before the records
+NUMBER, PLAIN = 1, 2
 RECORD = 8
 PLACE = 6  # the word of a record that says where the run begins in the result
 
@@ -36,9 +38,17 @@ def find_runs(lanes: Lanes, width: int, fields: tuple[str, ...]) -> Kernel:
     whole = (
         a["flat"].equals(1) & (end - cell).equals(width) & places.equals(last.load(0, "i64"))
     )  # fmt: skip
-    table.store(k.select(whole, k.constant("i64", 1), k.constant("i64", 0)), 0)
-    table.store(number, 1)
+    plain = a["line"].equals(1) & number.equals(1) & (end - cell).equals(width)
+    for word, fact in ((0, whole), (PLAIN, plain)):
+        table.store(k.select(fact, k.constant("i64", 1), k.constant("i64", 0)), word)
+    table.store(number, NUMBER)
     return k
+
+
+def line_of(table: Value, source: Value) -> Value:
+    """Where the cells of a panel begin that are one run of the source: see PLAIN."""
+    record = table.at(TABLE, "i64")
+    return source.at(record.load(2, "i64") + record.load(5, "i64"))
 
 
 def copy_runs(
@@ -49,7 +59,7 @@ def copy_runs(
 
     Returns whether any cell lies inside. Where none does and a["skips"] is 1, nothing is written.
     """
-    records, number = table.at(TABLE, "i64"), table.load(1, "i64")
+    records, number = table.at(TABLE, "i64"), table.load(NUMBER, "i64")
     shifts = [tap.load(i, "i64") for i in range(3)]
     no, yes = k.constant("i64", 0), k.constant("i64", 1)
     with k.loop(number, carry=[no]) as (i, found):
@@ -81,7 +91,7 @@ def copy_patches(
     lanes, (each_r, each_tap) = k.lanes.count, pitches
     records = table.at(TABLE, "i64")
     shifts = [tap.load(i, "i64") for i in range(3)]
-    with k.loop(table.load(1, "i64")) as (i, _):
+    with k.loop(table.load(NUMBER, "i64")) as (i, _):
         record = records.at(i * RECORD, "i64")
         offset, first, last, _ = _place(k, a, record, shifts)
         lane, count = record.load(0, "i64"), record.load(1, "i64")

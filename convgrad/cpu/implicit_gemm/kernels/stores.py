@@ -1,6 +1,6 @@
 """Tiles of sums into the rows of a result: whole registers, runs of cells, or woven columns."""
 
-from convgrad.cpu.implicit_gemm.kernels.runs import PLACE, RECORD, TABLE
+from convgrad.cpu.implicit_gemm.kernels.runs import NUMBER, PLACE, RECORD, TABLE
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.kernels.frame import start
 from convgrad.cpu.tiling import Tile
@@ -18,7 +18,7 @@ def finish_tile(
     count, width = k.lanes.count, tile.vectors * k.lanes.count
     beside = a["yo"].equals(1) & a["yw"].equals(1).equals(0)
     whole = table.load(0, "i64").equals(1) & beside.equals(0)
-    begin = row.at(table.load(TABLE + PLACE, "i64"))
+    begin = first_cell(table, row)
     places = [(i, j, begin.at(a["yo"] * i + j * count))
               for i in range(height) for j in range(tile.vectors)]  # fmt: skip
     with k.when(whole & adds.equals(0)):
@@ -36,11 +36,16 @@ def finish_tile(
         _scatter(k, a, table, band, row, buffer, adds, height, width)
 
 
+def first_cell(table: Value, row: Value) -> Value:
+    """Where the first cell of a panel goes in a row of the result."""
+    return row.at(table.load(TABLE + PLACE, "i64"))
+
+
 def expect_rows(
     k: Kernel, a: dict[str, Value], table: Value, row: Value, height: int, width: int
 ) -> None:
     """Ask for the cache lines that a tile will be written to, while its sums are computed."""
-    begin, line = row.at(table.load(TABLE + PLACE, "i64")), 64 // k.lanes.bytes
+    begin, line = first_cell(table, row), 64 // k.lanes.bytes
     for i in range(height):
         for j in range(0, width, line):
             begin.prefetch(a["yo"] * i + j, write=True)
@@ -65,7 +70,7 @@ def _scatter(
 ) -> None:  # fmt: skip
     """The tile from the buffer, run by run, to where the runs lie in the result."""
     records, lanes = table.at(TABLE, "i64"), k.lanes.count
-    with k.loop(table.load(1, "i64")) as (i, _):
+    with k.loop(table.load(NUMBER, "i64")) as (i, _):
         record = records.at(i * RECORD, "i64")
         tile, count = buffer.at(record.load(0, "i64")), _cells_of(k, record, band)[0]
         to = row.at(record.load(PLACE, "i64"))
@@ -104,7 +109,7 @@ def _scatter_cells(
     """The tile from [cell][row] to a result whose channels lie side by side."""
     records, lanes = table.at(TABLE, "i64"), k.lanes.count
     pitch = -(-height // lanes) * lanes
-    with k.loop(table.load(1, "i64")) as (i, _):
+    with k.loop(table.load(NUMBER, "i64")) as (i, _):
         record = records.at(i * RECORD, "i64")
         cells, to = buffer.at(record.load(0, "i64") * pitch), row.at(record.load(PLACE, "i64"))
         with k.loop(_cells_of(k, record, band)[0]) as (c, _):
@@ -130,7 +135,7 @@ def weave_tiles(lanes: Lanes, tile: Tile, height: int, fields: tuple[str, ...]) 
     high = [lane + count // 2 for lane in low]
     records = table.at(TABLE, "i64")
     pairs = a["phases"].equals(2) & a["yw"].equals(2)
-    with k.loop(table.load(1, "i64")) as (i, _):
+    with k.loop(table.load(NUMBER, "i64")) as (i, _):
         record = records.at(i * RECORD, "i64")
         tiles, to = buffer.at(record.load(0, "i64")), row.at(record.load(PLACE, "i64"))
         cells, left = _cells_of(k, record, band, a["phases"])

@@ -5,12 +5,17 @@ that any tap meets, τ the taps of one phase. Where order is 1, u and τ stand b
 phase can read some of the places only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from convgrad.cpu.implicit_gemm.kernels.panels import PIECE
-from convgrad.cpu.implicit_gemm.kernels.stores import expect_rows, finish_tile, weave_tiles
+from convgrad.cpu.implicit_gemm.kernels.stores import (
+    expect_rows,
+    finish_tile,
+    first_cell,
+    weave_tiles,
+)
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.kernels.frame import start
 from convgrad.cpu.kernels.tile import product_step, rank_one
@@ -24,6 +29,7 @@ FIELDS = (
     "xg", "wg", "yg", "bg", "accumulate", "scale",
 )  # fmt: skip
 
+SHARE = 1 << 16  # a share of 1: see `Soon`
 SOON = 32  # channels from now on, whose cells are asked for
 BAND = 4  # words of a band: where it begins in the result, its planes, rows and columns
 
@@ -77,6 +83,17 @@ class Result:
     buffer: Value
 
 
+@dataclass(frozen=True)
+class Soon:
+    """Lines of the source that are packed soon, a panel wide: a tile asks for some of them.
+
+    share: lines for each product of its sums, of 1 is SHARE.
+    """
+
+    at: Value
+    share: Value
+
+
 @contextmanager
 def each_tile(
     k: Kernel, a: dict[str, Value], target: Target, c0: Value, row0: Value, count: Value
@@ -105,10 +122,11 @@ def _has_taps(a: dict[str, Value], band: Value) -> Value:
 def panel_times_panel(
     k: Kernel, a: dict[str, Value], band: Value, rows: Rows, cells: Cells, result: Result,
     tile: Tile, height: int, woven: bool = False, line: Value | None = None,
+    soon: Soon | None = None,
 ) -> None:  # fmt: skip
     """A panel of cells times one of weights for each phase of a band, into the result.
 
-    line: where the cells lie in the source, if they are still to be packed.
+    line: where the cells lie in the source, if they are still to be packed. soon: see there.
     """
     lanes, args, width = k.lanes, k.parameters[0], tile.vectors * k.lanes.count
     into = (cells.table, result.band, result.row, result.bias, result.adds, result.buffer)
@@ -126,17 +144,20 @@ def panel_times_panel(
         elif line is not None:
             k.do(packing_tile(lanes, tile, height), args, *product, *into, line)
         else:
-            k.do(finished_tile(lanes, tile, height), args, *product, *into)
+            asked = soon or Soon(cells.at, k.constant("i64", 0))
+            k.do(finished_tile(lanes, tile, height), args, *product, *into, asked.at, asked.share)
     if woven:
         k.do(weave_tiles(lanes, tile, height, FIELDS), args, *into)
 
 
 def _sums(
-    k: Kernel, weights: Value, cells: Value, pieces: Value, channels: Value, tile: Tile, height: int
-) -> list[Value]:
+    k: Kernel, weights: Value, cells: Value, pieces: Value, channels: Value, tile: Tile,
+    height: int, expect: Callable[[Value], None] = lambda t: None,
+) -> list[Value]:  # fmt: skip
     """Σ weights ⊗ cells over the pieces of a panel's sum: the micro-kernel.
 
-    The weights behind a piece, mostly the next panel's, are asked for as far ahead as it is long.
+    The weights behind a piece, mostly the next panel's, are asked for as far ahead as it is long;
+    expect(t) asks for more beside product t of a piece, lest many requests wait for each other.
     """
     width = tile.vectors * k.lanes.count
     with k.loop(pieces.load(0, "i64"), carry=[k.zero()] * (height * tile.vectors)) as (i, outer):
@@ -146,6 +167,7 @@ def _sums(
         later = left.at(number * height)
         with k.loop(number, carry=outer.values) as (t, inner):
             later.prefetch(t * height)
+            expect(t)
             inner.values = product_step(
                 k, left.at(t * height), right.at(t * width), tile, height, inner.values
             )
@@ -191,11 +213,25 @@ def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
     """One tile: its sums, scaled and biased, into the rows of the result; the micro-kernel.
 
     pieces: see `list_pieces`. table: the panel's runs. row: where the first row begins.
+    soon, share: see `Soon`. Lines of the result are asked for in the same way.
     """
-    k, a = start(f"finished_tile_{height}", lanes, FIELDS, TILE)
-    _, weights, cells, pieces, channels, table, *_, row, _, _, _ = k.parameters
-    expect_rows(k, a, table, row, height, width=tile.vectors * lanes.count)
-    _finish(k, a, _sums(k, weights, cells, pieces, channels, tile, height), tile, height)
+    signature = (*TILE, "soon: array", "share: i64")
+    k, a = start(f"finished_tile_{height}", lanes, FIELDS, signature)
+    _, weights, cells, pieces, channels, table, *_, row, _, _, _, soon, share = k.parameters
+    width, line = tile.vectors * lanes.count, 64 // lanes.bytes
+    begin, every = first_cell(table, row), k.constant("i64", height * SHARE) // channels
+
+    def expect(t: Value) -> None:
+        cells, results = (
+            soon.at(t * share // SHARE * a["xc"]),
+            begin.at(t * every // SHARE * a["yo"]),
+        )
+        for j in range(0, width, line):
+            cells.prefetch(j)
+            results.prefetch(j, write=True)
+        results.prefetch(width - 1, write=True)
+
+    _finish(k, a, _sums(k, weights, cells, pieces, channels, tile, height, expect), tile, height)
     return k
 
 
