@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convgrad import maps
+from convgrad import maps, memory
 from convgrad.algorithm import Epilogue, wide_dtype
 from convgrad.arrays import Array, Kind, check_out, common_dtype, common_kind, native, to_numpy
 from convgrad.errors import ArrayError, ConvError, DTypeError, SettingError, ShapeError
@@ -136,7 +136,7 @@ class Frame:
         fill = self._fill(dtype)
         if out is None:
             lead = (self.geometry.batch,) if per_sample else ()
-            out = np.empty(lead + self.shape(result), dtype)
+            out = memory.empty(lead + self.shape(result), dtype)
         view = self._result_view(result, out, per_sample)
         if not terms:
             Epilogue(scale, accumulate, bias).store(view, np.zeros(view.shape, wide), bias_axis=1)

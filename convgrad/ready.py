@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from convgrad import memory
 from convgrad.algorithm import Bound
 from convgrad.calls import Frame
 
@@ -118,7 +119,7 @@ class Ready:
     ) -> np.ndarray:  # fmt: skip
         """The result, in `out` (which the caller has checked) or in a new array."""
         if out is None:
-            out = np.empty(self.shape, self.dtype)
+            out = memory.empty(self.shape, self.dtype)
         if self.bound is None:
             operands = dict(zip(self.names, (first, second), strict=True))
             return self.frame.evaluate(

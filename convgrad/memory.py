@@ -1,0 +1,63 @@
+"""Room for large results: memory of one that is gone is used again.
+
+A system gives a large array fresh pages, and clears them when they are first written, which can
+take as long as the convolution itself. What results of 32 MiB and more leave is therefore kept for
+the next ones, up to `kept_at_most()` bytes.
+"""
+
+import mmap
+import os
+import weakref
+from collections import deque
+from contextlib import suppress
+from math import prod
+from typing import Any
+
+import numpy as np
+
+LARGE = 32 << 20  # bytes: allocators keep smaller ones by themselves, or soon do
+WASTE = 1.25  # a block may be larger than what is asked for by this factor
+PAGE = 2 << 20  # blocks are whole numbers of the largest pages
+
+# the oldest first; no lock: a result may vanish in any thread, at any moment, and beside a fork
+_kept: deque[mmap.mmap] = deque()
+
+
+def kept_at_most() -> int:
+    """CONVGRAD_KEEP_MB in bytes; 1 GiB, if that is not set or no number."""
+    try:
+        return max(0, int(os.environ.get("CONVGRAD_KEEP_MB", "1024"))) << 20
+    except ValueError:
+        return 1 << 30
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array of numbers that are not set, as np.empty gives it."""
+    size = prod(shape) * dtype.itemsize
+    if size < LARGE or not kept_at_most():
+        return np.empty(shape, dtype)
+    block = _take(size)
+    owner = np.frombuffer(block, np.uint8)
+    weakref.finalize(owner, _give_back, block).atexit = False
+    return owner[:size].view(dtype).reshape(shape)
+
+
+def _take(size: int) -> mmap.mmap:
+    """The smallest block that is kept and large enough, or a new one."""
+    fits = [block for block in list(_kept) if size <= len(block) <= WASTE * size + PAGE]
+    for block in sorted(fits, key=len):
+        with suppress(ValueError):  # another thread was faster
+            _kept.remove(block)
+            return block
+    block = mmap.mmap(-1, -(-size // PAGE) * PAGE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        block.madvise(mmap.MADV_HUGEPAGE)
+    return block
+
+
+def _give_back(block: mmap.mmap) -> None:
+    """Keep a block, and let the oldest go where that is too much."""
+    _kept.append(block)
+    with suppress(IndexError):
+        while sum(map(len, list(_kept))) > kept_at_most():
+            _kept.popleft()
