@@ -22,6 +22,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
+from convgrad import memory
 from convgrad.cpu.jit.compiler import POINTER
 from convgrad.cpu.jit.pool_code import WORDS, generated
 from convgrad.errors import SettingError
@@ -215,7 +216,7 @@ def perform(
         own = _own_scratch()
     kept, pool = own.kept, None
     if between > KEPT:
-        large = np.empty(between, np.uint8)
+        large = memory.empty((between,), np.dtype(np.uint8))
         kept = large.ctypes.data
     if threaded:
         pool = _pool()
