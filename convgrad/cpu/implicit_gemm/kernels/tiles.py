@@ -130,8 +130,8 @@ def panel_times_panel(
     """
     lanes, args, width = k.lanes, k.parameters[0], tile.vectors * k.lanes.count
     into = (cells.table, result.band, result.row, result.bias, result.adds, result.buffer)
-    if woven:
-        expect_rows(k, a, cells.table, result.row, height, width=2 * width)
+    first = a["starts"].load(band * a["phases"], "i64")
+    share = _share_of_lines(k, a, band, cells.channels, tile, height)
     with k.loop(a["phases"]) as (f, _):
         phase = band * a["phases"] + f
         tap = a["starts"].load(phase, "i64")
@@ -140,7 +140,10 @@ def panel_times_panel(
         product = (rows.panel(tap, taps), cells.at, pieces, cells.channels)
         if woven:
             to = result.buffer.at(f * (tile.height * width))
-            k.do(raw_tile(lanes, tile, height), *product, to)
+            lines = (first_cell(cells.table, result.row), a["yo"], share)
+            k.do(
+                raw_tile(lanes, tile, height), *product, to, *lines, (tap - first) * cells.channels
+            )
         elif line is not None:
             k.do(packing_tile(lanes, tile, height), args, *product, *into, line)
         else:
@@ -148,6 +151,19 @@ def panel_times_panel(
             k.do(finished_tile(lanes, tile, height), args, *product, *into, asked.at, asked.share)
     if woven:
         k.do(weave_tiles(lanes, tile, height, FIELDS), args, *into)
+
+
+def _share_of_lines(
+    k: Kernel, a: dict[str, Value], band: Value, channels: Value, tile: Tile, height: int
+) -> Value:
+    """Lines of a woven result for each product of a band, in SHAREs: the first band asks for all.
+
+    A panel's cells lie beside those of other phases, and below them are those of other bands.
+    """
+    none, one = k.constant("i64", 0), k.constant("i64", 1)
+    lines = a["B"] * a["phases"] * (height * tile.vectors * k.lanes.count * k.lanes.bytes // 64)
+    products = a["starts"].load(a["phases"], "i64") * channels
+    return k.select(band.equals(0), lines * SHARE // products.maximum(one), none)
 
 
 def _sums(
@@ -167,7 +183,7 @@ def _sums(
         later = left.at(number * height)
         with k.loop(number, carry=outer.values) as (t, inner):
             later.prefetch(t * height)
-            expect(t)
+            expect(tap + t)
             inner.values = product_step(
                 k, left.at(t * height), right.at(t * width), tile, height, inner.values
             )
@@ -176,13 +192,22 @@ def _sums(
 
 
 def raw_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
-    """One tile's sums as they are."""
+    """One tile's sums as they are, while a share of the result's lines is asked for.
+
+    before: products of the band that were made before.
+    """
     k = Kernel(
         f"raw_tile_{height}",
-        ["weights: ptr", "cells: ptr", "pieces: ptr", "channels: i64", "to: ptr"], lanes,
+        ["weights: ptr", "cells: ptr", "pieces: ptr", "channels: i64", "to: ptr", "row: array",
+         "pitch: i64", "share: i64", "before: i64"], lanes,
     )  # fmt: skip
-    weights, cells, pieces, channels, to = k.parameters
-    for i, v in enumerate(_sums(k, weights, cells, pieces, channels, tile, height)):
+    weights, cells, pieces, channels, to, row, pitch, share, before = k.parameters
+
+    def expect(t: Value) -> None:
+        line = (before + t) * share // SHARE
+        row.prefetch(line % height * pitch + line // height * (64 // lanes.bytes), write=True)
+
+    for i, v in enumerate(_sums(k, weights, cells, pieces, channels, tile, height, expect)):
         to.store(v, i * lanes.count)
     return k
 
