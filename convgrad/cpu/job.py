@@ -1,6 +1,6 @@
 """Generated kernels, and jobs: a kernel with its arguments and its parts."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +29,11 @@ class Generator:
         return self.write(compiler.target().lanes(element), shape)
 
 
-def kernel(generator: Generator, element: str, shape: Hashable) -> int:
-    """The address of a generated kernel, made and tested when it is first needed."""
-    key = trial.Key(generator, element, shape)
-    address = trial.trusted.get(key)
-    return trial.obtain(key) if address is None else address
+def kernels(keys: Sequence[trial.Key]) -> list[int]:
+    """The addresses of generated kernels, made and tested together when first needed."""
+    found = [trial.trusted.get(key) for key in keys]
+    addresses = [address for address in found if address is not None]
+    return addresses if len(addresses) == len(keys) else trial.obtain(keys)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,10 @@ class Job:
     threaded: bool
     tables: tuple[np.ndarray, ...] = ()
 
+    @property
+    def key(self) -> trial.Key:
+        return trial.Key(self.generator, self.element, self.shape)
+
     def run(self, scale: float = 1.0, **arrays: np.ndarray | int) -> None:
         """Fill in the addresses of the arrays (or numbers as they are), and run all parts."""
         fields = self.generator.fields
@@ -57,5 +61,5 @@ class Job:
         args = np.array([words.get(field, 0) for field in fields], np.int64)
         if "scale" in fields:
             args.view(np.float64)[fields.index("scale")] = scale
-        function = kernel(self.generator, self.element, self.shape)
+        (function,) = kernels([self.key])
         threads.run(function, args.ctypes.data, self.parts, self.threaded)

@@ -10,7 +10,7 @@ from convgrad.algorithm import Bound, Kept, Problem, Strides
 from convgrad.cpu.jit.compiler import ADDRESS
 from convgrad.cpu.jit.pool_code import GIVEN, ROOM, STEP
 from convgrad.cpu.jit.threads import perform
-from convgrad.cpu.job import Job, kernel
+from convgrad.cpu.job import Job, kernels
 
 
 class Given(NamedTuple):
@@ -67,7 +67,12 @@ class Program(Bound):
         self.bytes = between + work
         self.no_bias = np.zeros(1) if no_bias is None else no_bias
         self.tables: list[np.ndarray] = []  # kept for their memory
-        words = [word for job, given in steps for word in self._step(job, given)]
+        functions = kernels([job.key for job in self.jobs])
+        words = [
+            word
+            for function, (job, given) in zip(functions, steps, strict=True)
+            for word in self._step(function, job, given)
+        ]
         self.address = self._keep([*words, *[0] * len(STEP)])
 
     def run(
@@ -102,8 +107,8 @@ class Program(Bound):
         later = [_kept(step, start + room * pitch, kept) for step, room in rest]
         return Kept(Program(later, 0, self.no_bias, self.work), kept.nbytes)
 
-    def _step(self, job: Job, given: dict[str, Given]) -> tuple[int, ...]:
-        """One job in the order of STEP."""
+    def _step(self, function: int, job: Job, given: dict[str, Given]) -> tuple[int, ...]:
+        """One job, whose kernel is at this address, in the order of STEP."""
         fields = job.generator.fields
         template = [job.values.get(field, 0) for field in fields]
         template += [0] * (-len(template) % 8)
@@ -117,7 +122,7 @@ class Program(Bound):
             for word in (fields.index(name), *self._place(what))
         ]
         return (
-            kernel(job.generator, job.element, job.shape), job.parts, job.threaded,
+            function, job.parts, job.threaded,
             self._keep(template), len(template), self._keep(fills), len(filled),
         )  # fmt: skip
 

@@ -1,13 +1,15 @@
 """The self-test of kernels: what was just compiled computes a small problem before its first use.
 
-The algorithm that asks for it is run on integers, in a geometry like the caller's but smaller, and
-must give what `im2col` gives: exactly, or within its bound where it mixes the errors of many
-numbers. What has passed goes to the cache on disk, so that what is loaded from there has passed on
-this machine. What fails is not used: a warning names it, and its algorithm declines from then on.
+The algorithm that asks for them is run on integers, in a geometry like the caller's but smaller
+that uses the same kernels and no others, and must give what `im2col` gives: exactly, or within its
+bound where it mixes the errors of many numbers. What has passed goes to the cache on disk, so that
+what is loaded from there has passed on this machine. What fails is not used: a warning names it,
+and its algorithm declines from then on.
 """
 
 import warnings
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import prod
 from threading import local
@@ -16,18 +18,23 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from convgrad.algorithm import Algorithm, Epilogue, KernelFailed, Problem, Task, now
-from convgrad.cpu.jit import cache, compiler
+from convgrad.cpu.jit import compiler, modules, threads
+from convgrad.cpu.sources import DIGEST
+from convgrad.errors import SettingError
 from convgrad.geometry import Geometry
 from convgrad.reference import im2col
 
-POSITIONS = 6  # results along each axis of a small problem
+POSITIONS = (6, 12, 24, 1 << 62)  # results along each axis of a small problem
 CHANNELS = 32  # channels of a small problem
 MACS = 20_000_000  # multiply-adds of a problem that is not the last resort
-LAST = 100_000_000  # multiply-adds of the last resort, the caller's own problem
+LAST = 4_000_000_000  # operations of the last resort, the caller's own problem
 ELEMENTS = {  # of the kernels that a dtype uses; every other one: float
     "float64": ("double",), "complex128": ("double",), "float16": ("half", "float"),
     "bfloat16": ("bfloat", "float"),
 }  # fmt: skip
+
+
+Strides = tuple[tuple[int, ...], ...] | None
 
 
 class Source(Protocol):
@@ -51,16 +58,23 @@ class Fresh(NamedTuple):
     """A kernel that was compiled and has passed no test yet."""
 
     address: int
-    name: str
-    code: bytes
+    module: modules.Made
+
+
+class _OtherKernels(Exception):
+    """A small problem asks for kernels that are not to be tested."""
 
 
 @dataclass
 class UnderTest(local):
-    """What this thread tests: None, or its fresh kernels; `asked`: those that were asked for."""
+    """What this thread tests: None, or its fresh kernels; `asked`: those that were asked for.
+
+    others: whether a problem may have kernels made that are not among them.
+    """
 
     fresh: dict[Key, Fresh] | None = None
     asked: set[Key] = field(default_factory=set)
+    others: bool = False
 
 
 trusted: dict[Key, int] = {}
@@ -76,99 +90,125 @@ def refusal(algorithm: Algorithm, problem: Problem) -> str | None:
     return next((why for why in found if why is not None), None)
 
 
-def obtain(key: Key) -> int:
-    """The address of a kernel that is not trusted yet; raises KernelFailed if it computes wrongly.
+def obtain(keys: Sequence[Key]) -> list[int]:
+    """The addresses of kernels, not all trusted yet; raises KernelFailed if one computes wrongly.
 
-    Where no algorithm runs there is nothing to test it with: it is made and not kept.
+    Where no algorithm runs there is nothing to test them with: they are made and not kept.
     """
-    under_test = _test.fresh
+    under_test, task = _test.fresh, now.task
+    known = dict(_untested) if under_test is None else under_test
+    unknown = dict.fromkeys(key for key in keys if key not in trusted and key not in known)
     if under_test is not None:
-        _test.asked.add(key)
-        if key in under_test:
-            return under_test[key].address
-    fresh = _untested.get(key) or _made(key)
-    if isinstance(fresh, int):
-        return fresh
-    task = now.task
-    if under_test is not None:
-        under_test[key] = fresh
-    elif task is None:
-        _untested[key] = fresh
-    else:
-        _examine(task, key, fresh)
-    return fresh.address
+        if unknown and not _test.others:
+            raise _OtherKernels
+        _test.asked |= {key for key in keys if key not in trusted}
+    known |= _made(list(unknown))
+    fresh = {key: known[key] for key in keys if key in known}
+    if under_test is None and task is None:
+        _untested.update(fresh)
+    elif under_test is None and fresh and task is not None:
+        _examine(task, fresh)
+    return [fresh[key].address if key in fresh else trusted[key] for key in keys]
 
 
-def _made(key: Key) -> Fresh | int:
-    """The kernel from the cache, where only tested ones are, or compiled."""
-    text = key.generator.text(key.element, key.shape)
-    name, code, kept = compiler.object_code(text)
-    (address,) = compiler.load_all(code, (key.generator.name,))
-    if kept:
-        trusted[key] = address
-        return address
-    return Fresh(address, name, code)
+def _made(keys: list[Key]) -> dict[Key, Fresh]:
+    """Those that were not in the cache, where only tested ones are, and so are compiled."""
+    fresh, many = {}, 1
+    with suppress(SettingError):  # raised again as the map is run
+        many = threads.get_num_threads()
+    for key, one in zip(keys, modules.made([_module(key) for key in keys], many), strict=True):
+        (address,) = compiler.load_all(one.codes, (key.generator.name,))
+        if one.kept:
+            trusted[key] = address
+        else:
+            fresh[key] = Fresh(address, one)
+    return fresh
 
 
-def _examine(task: Task, key: Key, fresh: Fresh) -> None:
-    """Run small problems until one has used the kernel; trust it, or raise KernelFailed."""
-    algorithm = task.algorithm
-    for problem, strides in _problems(task):
-        _test.fresh, _test.asked = {key: fresh}, set()
-        now.task = Task(algorithm, problem, task.strides)
-        try:
-            right = _is_right(algorithm, problem, strides)
-        finally:
-            made, asked = _test.fresh, _test.asked
-            _test.fresh, _test.asked, now.task = None, set(), task
-        if not right:
-            _reject(algorithm, key, sorted({key, *(asked & made.keys())}, key=str))
-        for other in asked & made.keys():
-            _trust(other, made[other])
-        if key in asked:
-            return
-    trusted[key] = fresh.address  # no problem that is small enough uses it: not kept on disk
-    _untested.pop(key, None)
+def _module(key: Key) -> modules.Module:
+    def write() -> str:
+        return key.generator.text(key.element, key.shape)
+
+    if DIGEST is None:
+        return modules.Module((write(),), write)
+    return modules.Module((DIGEST, key.generator.name, key.element, repr(key.shape)), write)
+
+
+def _examine(task: Task, fresh: dict[Key, Fresh]) -> None:
+    """Run small problems until all of the kernels were used; trust them, or raise KernelFailed.
+
+    First of all problems that use no other kernels, so that none are compiled for a test alone.
+    """
+    left = dict(fresh)
+    for others in (False, True):
+        for problem, strides in _problems(task):
+            for key, one in _tried(task, problem, strides, left, others).items():
+                _trust(key, one)
+                left.pop(key, None)
+            if not left:
+                return
+    for key, one in left.items():
+        trusted[key] = one.address  # no problem that is small enough uses it: not kept on disk
+        _untested.pop(key, None)
 
 
 def _trust(key: Key, fresh: Fresh) -> None:
     trusted[key] = fresh.address
     _untested.pop(key, None)
-    cache.write(fresh.name, fresh.code)
+    modules.keep(fresh.module)
 
 
-def _reject(algorithm: Algorithm, key: Key, suspects: list[Key]) -> None:
+def _tried(
+    task: Task, problem: Problem, strides: Strides, left: dict[Key, Fresh], others: bool
+) -> dict[Key, Fresh]:
+    """The kernels that a problem uses, all right; raises KernelFailed if its result is wrong."""
+    algorithm, made = task.algorithm, dict(left)
+    _test.fresh, _test.asked, _test.others = made, set(), others
+    now.task = Task(algorithm, problem, task.strides)
+    try:
+        right = _is_right(algorithm, problem, strides)
+    except _OtherKernels:
+        return {}
+    finally:
+        asked = _test.asked & made.keys()
+        _test.fresh, _test.asked, now.task = None, set(), task
+    if not right:
+        _reject(algorithm, sorted(asked or left, key=str))
+    return {key: made[key] for key in asked}
+
+
+def _reject(algorithm: Algorithm, suspects: list[Key]) -> None:
     names = ", ".join(f"{k.generator.name} ({k.element}, {k.shape})" for k in suspects)
     which = f"its kernel {names}" if len(suspects) == 1 else f"one of its kernels {names}"
     why = f"{which} failed the self-test on this machine"
-    _failed[algorithm.name, key.element] = why
+    for key in suspects:
+        _failed[algorithm.name, key.element] = why
     warnings.warn(
-        f"convgrad: {algorithm.name} is not used for {key.element}: {why}",
+        f"convgrad: {algorithm.name} is not used for {suspects[0].element}: {why}",
         RuntimeWarning,
         stacklevel=2,
     )
     raise KernelFailed(why)
 
 
-Strides = tuple[tuple[int, ...], ...] | None
-
-
 def _problems(task: Task) -> Iterator[tuple[Problem, Strides]]:
     """Problems that may use the same kernels, the smallest first; at last the caller's own."""
     problem, g = task.problem, task.problem.geometry
-    few = min(g.groups, 2)
-    narrow = _with_channels(g, few, min(g.group_in, CHANNELS), min(g.group_out, CHANNELS))
-    full = _with_channels(g, few, g.group_in, g.group_out)
-    smaller = dict.fromkeys((
-        _shrunk(replace(narrow, batch=min(g.batch, 2))), _shrunk(replace(full, batch=1)),
-        _shrunk(replace(g, batch=1)), replace(narrow, batch=1), replace(full, batch=1),
-    ))  # fmt: skip
+    channels = {
+        (min(g.groups, groups), min(g.group_in, inputs), min(g.group_out, outputs))
+        for groups in (2, g.groups)
+        for inputs in (CHANNELS, g.group_in) for outputs in (CHANNELS, g.group_out)
+    }  # fmt: skip
+    smaller = {
+        _shrunk(replace(_with_channels(g, *most), batch=batch), results)
+        for most in channels for results in POSITIONS for batch in (1, min(g.batch, 2))
+    }  # fmt: skip
     for strides in (None, task.strides):
-        for geometry in smaller:
+        for geometry in sorted(smaller, key=lambda small: small.macs):
             one = replace(problem, geometry=geometry)
             if geometry.macs <= MACS and task.algorithm.refuses(one) is None:
                 yield one, strides
-    if problem.geometry.macs <= LAST:
+    if problem.flops <= LAST:
         yield problem, task.strides
 
 
@@ -176,10 +216,10 @@ def _with_channels(g: Geometry, groups: int, inputs: int, outputs: int) -> Geome
     return replace(g, groups=groups, in_channels=groups * inputs, out_channels=groups * outputs)
 
 
-def _shrunk(g: Geometry) -> Geometry:
-    """The same windows on a smaller image: POSITIONS results along each axis, where that can be."""
+def _shrunk(g: Geometry, results: int) -> Geometry:
+    """The same windows on a smaller image: so many results along each axis, where that can be."""
     fewer = [
-        min(p - POSITIONS, (n - 1) // s) if p > POSITIONS else 0
+        min(p - results, (n - 1) // s) if p > results else 0
         for n, p, s in zip(g.in_size, g.out_size, g.stride, strict=True)
     ]
     sizes = tuple(n - s * less for n, s, less in zip(g.in_size, g.stride, fewer, strict=True))

@@ -12,12 +12,14 @@ import warnings
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 
 import numpy as np
 import pytest
 from child_processes import LAYER, ended, output, started
 
-from convgrad.cpu.jit import cache, compiler
+from convgrad.cpu import sources
+from convgrad.cpu.jit import cache, compiler, modules
 
 pytestmark = pytest.mark.skipif(compiler.unavailable() is not None, reason="no kernels here")
 users = pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are no numbers here")
@@ -71,7 +73,7 @@ def compiled(monkeypatch):
 
 def works(factor=3):
     """Whether a kernel, taken from the cache or compiled, computes what its text says."""
-    (address,) = compiler.functions(KERNEL.replace("FACTOR", str(factor)), ("f",))
+    (address,) = modules.functions(KERNEL.replace("FACTOR", str(factor)), ("f",))
     result = np.full(4, -1, np.int64)
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)(address)
     for part in range(4):
@@ -139,6 +141,142 @@ def test_the_name_depends_on_text_target_and_versions(monkeypatch, folder, compi
     monkeypatch.setattr(compiler, "PYTHON", "another")
     assert works()
     assert len(compiled) == len(kept(folder)) == 2
+
+
+def test_modules_compiled_at_once_have_the_code_that_they_have_alone(folder, compiled):
+    texts = [KERNEL.replace("FACTOR", str(factor)) for factor in range(10, 16)]
+    alone = [[compiler.compile_text(text, compiler.target())] for text in texts]
+    compiled.clear()
+    several = [modules.Module((text,), lambda text=text: text) for text in texts]
+    made = modules.made(several, 3)
+    assert [one.codes for one in made] == alone
+    assert not any(one.kept for one in made)
+    assert sorted(compiled) == sorted(texts)
+    modules.keep(made[2])
+    again = modules.made(several, 3)
+    assert [one.kept for one in again] == [number == 2 for number in range(6)]
+    assert [one.codes for one in again] == alone
+
+
+@pytest.mark.parametrize("threads", [1, 2, 20])
+def test_what_llvm_says_of_one_of_several_modules_is_raised(folder, threads):
+    texts = [KERNEL.replace("FACTOR", "17"), "define nonsense"]
+    several = [modules.Module((text,), lambda text=text: text) for text in texts]
+    with pytest.raises(RuntimeError, match="LLVM IR parsing error"):
+        modules.made(several, threads)
+    assert works(17)
+
+
+# f calls two functions that are large enough to be compiled apart, and a small one.
+CALLING = """
+define void @f(ptr noalias %args, i64 %part, ptr noalias %scratch) {
+  call void @one(ptr %args, i64 %part)
+  call void @two(ptr %args, i64 %part)
+  ret void
+}
+define internal void @one(ptr noalias %args, i64 %part) {
+  %place = getelementptr i64, ptr %args, i64 %part
+  %value = call i64 @llvm.smax.i64(i64 %part, i64 0)
+ONE
+  store i64 %value, ptr %place
+  ret void
+}
+define internal void @two(ptr noalias %args, i64 %part) {
+  %place = getelementptr i64, ptr %args, i64 %part
+TWO
+  call void @small(ptr %place)
+  ret void
+}
+define internal void @small(ptr noalias %place) {
+  %old = load i64, ptr %place
+  %new = mul i64 %old, FACTOR
+  store i64 %new, ptr %place
+  ret void
+}
+declare i64 @llvm.smax.i64(i64, i64)"""
+
+
+@pytest.mark.skipif("linux" not in compiler.target().triple, reason="compiled whole")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_large_functions_are_compiled_apart_and_once(folder, compiled, threads):
+    def module(factor, one, two):
+        """Comments make its functions one and two large."""
+        text = CALLING.replace("ONE", f"; {one}" * 9000).replace("TWO", f"; {two}" * 9000)
+        text = text.replace("FACTOR", str(factor))
+        return modules.Module((text,), lambda: text)
+
+    def check(one, factor):
+        (address,) = compiler.load_all(one.codes, ("f",))
+        result = np.full(4, -1, np.int64)
+        function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)(address)
+        for part in range(4):
+            function(result.ctypes.data, part, None)
+        assert result.tolist() == [0, factor, 2 * factor, 3 * factor]
+
+    a, b = 2 * threads, 2 * threads + 1  # other texts for other threads: a process remembers them
+    first, second = modules.made([module(3, a, a), module(4, a, b)], threads)
+    for one, factor in ((first, 3), (second, 4)):
+        assert len(one.codes) == 3
+        check(one, factor)
+        modules.keep(one)
+    # f and small twice, for they differ; two twice; one is the same in both.
+    assert len(compiled) == 5
+    compiled.clear()
+    (third,) = modules.made([module(5, b, b)], threads)
+    check(third, 5)
+    assert len(compiled) == 2
+    again = modules.made([module(3, a, a), module(4, a, b)], threads)
+    assert [one.codes for one in again] == [first.codes, second.codes]
+    assert all(one.kept for one in again)
+    assert len(compiled) == 2
+
+
+def test_without_llvmlites_inner_function_kernels_are_compiled_one_at_a_time(folder, monkeypatch):
+    text = KERNEL.replace("FACTOR", "18")
+    code = compiler.compile_text(text, compiler.target())
+    monkeypatch.setattr(compiler, "_emit", lambda: None)
+    assert compiler.compile_text(text, compiler.target()) == code
+
+
+def test_a_kernel_from_the_cache_is_not_written_again(tmp_path):
+    """Its name follows from sources, generator, element type and shape."""
+    env = {"CONVGRAD_CACHE_DIR": str(tmp_path / "kernels")}
+    text = """
+    from convgrad.cpu import job, sources, trial
+    written, write = [], job.Generator.text
+    def counted(self, element, shape):
+        written.append(self.name)
+        return write(self, element, shape)
+    job.Generator.text = counted
+    if CHANGE:
+        trial.DIGEST = CHANGE[0]
+    print(right(*layer()), len(written) > 0, len(compiled) > 0)
+    """
+    kept = {}
+    for change, new in ((), True), ((), False), (("another",), True), ((None,), True):
+        got = output(text.replace("CHANGE", repr(change)), LAYER + COUNTING, **env)
+        assert got == f"True {new} {new}\n"
+        kept[change] = len(os.listdir(tmp_path / "kernels"))
+    assert kept[()] < kept["another",] < kept[None,]
+    # Without readable sources a name follows from the text, which is written first.
+    got = output(text.replace("CHANGE", "(None,)"), LAYER + COUNTING, **env)
+    assert got == "True True False\n"
+
+
+def test_sources_that_cannot_be_read_have_no_digest(monkeypatch, tmp_path):
+    whole = sources._digest()
+    assert whole == sources.DIGEST
+    copy = tmp_path / "cpu"
+    copytree(Path(sources.__file__).parent, copy, ignore=ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sources, "__file__", str(copy / "sources.py"))
+    assert sources._digest() == whole
+    changed = copy / "jit" / "language.py"
+    changed.write_text(changed.read_text() + "\n")
+    assert sources._digest() not in (whole, None)
+    (copy / "sources.py").unlink()  # as where only bytecode is installed
+    assert sources._digest() is None
+    monkeypatch.setattr(sources, "__file__", str(tmp_path / "package.zip" / "sources.py"))
+    assert sources._digest() is None
 
 
 DAMAGES = {
@@ -278,7 +416,8 @@ def swap(path):
     """Put a kernel that multiplies by 8 in the place of one, with the digest that belongs to it."""
     code = compiler.compile_text(KERNEL.replace("FACTOR", "8"), compiler.target())
     mode = path.stat().st_mode
-    path.write_bytes(sha256(code).digest() + code)
+    content = len(code).to_bytes(8, "little") + code
+    path.write_bytes(sha256(content).digest() + content)
     path.chmod(mode)
 
 

@@ -19,7 +19,7 @@ lanes_of_each = pytest.mark.parametrize("lanes", LANES, ids=lambda lanes: lanes.
 def compiled(kernel, *kinds):
     """The kernel as a Python function; arrays are passed by address."""
     code = compiler.compile_text(kernel.text(), compiler.target())
-    function = ctypes.CFUNCTYPE(None, *kinds)(load_all(code, (kernel.name,))[0])
+    function = ctypes.CFUNCTYPE(None, *kinds)(load_all([code], (kernel.name,))[0])
     return lambda *args: function(
         *(a.ctypes.data if isinstance(a, np.ndarray) else a for a in args)
     )

@@ -90,6 +90,35 @@ def test_a_kernel_from_the_cache_has_passed(tmp_path):
     assert output(text, BEFORE, **env) == "True False []\n"
 
 
+def test_no_kernel_is_compiled_for_a_test_alone(tmp_path):
+    """What a map's program asks for is tested in a problem that uses it, and kept."""
+    text = """
+    from convgrad.cpu import program
+    texts, text = [], job.Generator.text
+    job.Generator.text = lambda *key: (texts.append(key), text(*key))[1]
+    asked, kernels = set(), program.kernels
+    def kernels_of_layers(keys):
+        if trial._test.fresh is None:
+            asked.update(keys)
+        return kernels(keys)
+    program.kernels = kernels_of_layers
+    layers = (
+        ((1, 64, 56, 56), (256, 64, 1, 1)), ((1, 96, 20, 20), (24, 96, 1, 1)),
+        ((1, 64, 56, 56), (64, 64, 3, 3)), ((1, 256, 28, 28), (512, 256, 3, 3)),
+        ((1, 3, 60, 60), (64, 3, 7, 7)), ((1, 32, 9, 9), (32, 1, 3, 3)),
+    )
+    for shape, w_shape in layers:
+        for direction in ("forward", "input_grad", "weight_grad"):
+            cg.plan(direction, shape, w_shape, groups=shape[1] // w_shape[1])
+    print(len(asked), len(trial.trusted), len(texts), len(os.listdir(FOLDER)))
+    """
+    folder = str(tmp_path / "kernels")
+    text = text.replace("FOLDER", repr(folder))
+    asked, trusted, wrote, kept = map(int, output(text, BEFORE, CONVGRAD_CACHE_DIR=folder).split())
+    pool = 1  # of the functions of `pool_code`, which have no self-test
+    assert asked == trusted == wrote == kept - pool
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -107,11 +136,12 @@ def test_every_kernel_in_use_was_tested(settings, tmp_path):
     settings = {settings!r}
     shape, w_shape = settings.pop("x"), settings.pop("w")
     passed, asked = set(), set()
-    trust, kernel = trial._trust, trial.obtain
+    trust, kernels = trial._trust, trial.obtain
     trial._trust = lambda key, fresh: (passed.add(key), trust(key, fresh))
-    def obtain(key):
-        asked.add(key)
-        return kernel(key)
+    def obtain(keys):
+        found = kernels(keys)
+        asked.update(keys)
+        return found
     trial.obtain = obtain
     rng = np.random.default_rng(0)
     for dtype in ("float32", "float64", "float16", "complex64"):

@@ -13,7 +13,7 @@ import pytest
 from child_processes import LAYER, ended, line, output, started
 
 import convgrad as cg
-from convgrad.cpu.jit import compiler, threads
+from convgrad.cpu.jit import modules, threads
 from convgrad.errors import SettingError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="the pool rests on pthreads")
@@ -167,7 +167,7 @@ class Meeting:
         libc = CDLL(None)
         words = [cast(getattr(libc, n), c_void_p).value for n in ("clock_gettime", "usleep")]
         self.words = np.array([*words, micros, *[0] * 3 * parts], np.int64)
-        (self.function,) = compiler.functions(MEETING_IR, ("meeting",))
+        (self.function,) = modules.functions(MEETING_IR, ("meeting",))
         self.parts = parts
 
     def run(self):
@@ -336,16 +336,20 @@ def test_a_fork_with_a_pool_that_waits_and_a_child_that_ends_like_a_program():
 @forks
 def test_a_fork_waits_for_a_kernel_that_is_being_compiled(tmp_path):
     text = """
-    from convgrad.cpu.jit import compiler
+    from convgrad.cpu.jit import compiler, modules
     maps(*layer())
     steps = [f"  %v{i} = fadd double %v{i - 1}, %x" for i in range(1, 12000)]
     head = ["define double @long(double %x) {", "  %v0 = fadd double %x, %x"]
     kernel = chr(10).join([*head, *steps, "  ret double %v11999", "}"])
     started = threading.Event()
     original = compiler.compile_text
-    def compile_it():
+    def compiling(text, where):
         started.set()
-        original(kernel, compiler.target())
+        return original(text, where)
+    compiler.compile_text = compiling
+    def compile_it():
+        texts = [kernel, kernel.replace("fadd", "fmul")]
+        modules.made([modules.Module((text,), lambda t=text: t) for text in texts], 2)
     other = threading.Thread(target=compile_it)
     other.start()
     started.wait()

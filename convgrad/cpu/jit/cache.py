@@ -1,7 +1,8 @@
 """Compiled kernels on disk, so that a process need not compile what another one did.
 
 A file holds a digest and the object code it is the digest of. Its name is a digest of the kernel's
-text, the target and the versions of LLVM, so that nothing is ever overwritten with something else.
+text (or of what that follows from), the target and the versions of LLVM, so that nothing is ever
+overwritten with something else.
 What is in the folder is run: it is used only if this user owns it and no one else can write there.
 A cache that cannot be used costs time and a warning, never a result.
 """

@@ -1,14 +1,14 @@
-"""From the text of a kernel to a function in memory: the target, LLVM, and the loader.
+"""From the text of a module to functions in memory: the target, LLVM, and the loader.
 
 LLVM is loaded with the first kernel. Code is compiled for the processor at hand, or for less where
-CONVGRAD_ISA says so (avx512, avx2, sse2; neon), and kept by `cache` for the next process.
+CONVGRAD_ISA says so (avx512, avx2, sse2; neon).
 """
 
 import ctypes
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
 from threading import RLock
@@ -16,12 +16,12 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from convgrad.cpu.jit import cache as cache_folder
 from convgrad.cpu.jit.language import BYTES, HALVES, Lanes
 from convgrad.errors import SettingError
 
 LEVELS = {"x86": ("avx512", "avx2", "sse2"), "arm": ("neon",)}
 BITS = {"avx512": 512, "avx2": 256, "sse2": 128, "neon": 128}
+PYTHON = platform.python_implementation()
 REGISTERS = {"avx512": 32, "avx2": 16, "sse2": 16, "neon": 32}
 NEEDED = {
     "avx512": ("avx512f", "avx512vl", "avx512dq", "avx512bw", "fma", "f16c"),
@@ -43,7 +43,7 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def _forks_wait(function: Callable[P, R]) -> Callable[P, R]:
+def forks_wait(function: Callable[P, R]) -> Callable[P, R]:
     """One thread at a time, and no fork meanwhile: LLVM's locks would stay locked in the child."""
 
     @wraps(function)
@@ -75,7 +75,7 @@ class Target:
 
 
 @cache
-@_forks_wait
+@forks_wait
 def unavailable() -> str | None:
     """Why no kernel can be made here, or None."""
     if sys.maxsize < 2**63 - 1 or sys.byteorder != "little":
@@ -96,7 +96,7 @@ def unavailable() -> str | None:
 
 
 @cache
-@_forks_wait
+@forks_wait
 def target() -> Target:
     """This machine's target; raises SettingError for a CONVGRAD_ISA that it does not have."""
     llvm = _llvm()
@@ -114,45 +114,63 @@ def target() -> Target:
     return Target(able[0], triple, llvm.get_host_cpu_name(), host.flatten())
 
 
-@_forks_wait
 def compile_text(text: str, where: Target) -> bytes:
-    """The object code of a module of IR. Raises RuntimeError where LLVM refuses it."""
-    module = _llvm().parse_assembly(text)
+    """The object code of a module of IR. Raises RuntimeError where LLVM refuses it.
+
+    In a context and with a target machine of its own: LLVM then works on several threads at once.
+    """
+    llvm = _llvm()
+    module = llvm.parse_assembly(text, llvm.create_context())
     module.verify()
-    return _machine(where).emit_object(module)
+    machine, emit = _machine(where), _emit()
+    if emit is None:
+        return machine.emit_object(module)
+    with llvm.ffi.OutputString() as message:
+        buffer = emit(machine, module, 1, message)
+        if not buffer:
+            raise RuntimeError(str(message))
+    calls = llvm.ffi.lib
+    try:
+        size = calls.LLVMPY_GetBufferSize(buffer)
+        return ctypes.string_at(calls.LLVMPY_GetBufferStart(buffer), size)
+    finally:
+        calls.LLVMPY_DisposeMemoryBuffer(buffer)
 
 
-@_forks_wait
-def functions(text: str, names: tuple[str, ...]) -> tuple[int, ...]:
-    """The addresses of a module's functions, compiled now or taken from the cache."""
-    name, code, kept = object_code(text)
-    if not kept:
-        cache_folder.write(name, code)
-    return load_all(code, names)
+@cache
+def _emit() -> Any:
+    """What `emit_object` calls, without the lock that llvmlite holds around every call of LLVM.
+
+    None where llvmlite has it no more: kernels are then compiled one at a time.
+    """
+    ffi = _llvm().ffi
+    try:
+        emit = ctypes.CDLL(ffi.lib._name).LLVMPY_TargetMachineEmitToMemory
+        emit.restype = ffi.LLVMMemoryBufferRef
+    except (AttributeError, OSError):
+        return None
+    return emit
 
 
-@_forks_wait
-def object_code(text: str) -> tuple[str, bytes, bool]:
-    """A module's name in the cache, its object code, and whether that was found there."""
-    where = target()
-    version = ".".join(map(str, _llvm().llvm_version_info))
-    name = cache_folder.key(text, repr(where), version, PYTHON)
-    code = cache_folder.read(name)
-    return (name, compile_text(text, where), False) if code is None else (name, code, True)
+@cache
+def llvm_version() -> str:
+    return ".".join(map(str, _llvm().llvm_version_info))
 
 
-@_forks_wait
+@forks_wait
 def assembly(text: str, where: Target) -> str:
     """The module as the assembler would read it, to look at."""
     module = _llvm().parse_assembly(text)
     return _machine(where).emit_assembly(module)
 
 
-@_forks_wait
-def load_all(code: bytes, names: tuple[str, ...]) -> tuple[int, ...]:
-    """Link the object code into this process; the addresses of its functions."""
+@forks_wait
+def load_all(codes: Sequence[bytes], names: tuple[str, ...]) -> tuple[int, ...]:
+    """Link modules' object codes with each other in this process; the addresses of functions."""
     llvm = _llvm()
-    builder = llvm.JITLibraryBuilder().add_object_img(code)
+    builder = llvm.JITLibraryBuilder()
+    for code in codes:
+        builder = builder.add_object_img(code)
     for name in names:
         builder = builder.export_symbol(name)
     library = builder.link(_linker(), f"convgrad{len(_libraries)}")
@@ -160,7 +178,6 @@ def load_all(code: bytes, names: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(library[name] for name in names)
 
 
-PYTHON = platform.python_implementation()
 _libraries: list[Any] = []
 
 
@@ -173,8 +190,8 @@ def _llvm() -> Any:
     return llvm
 
 
-@cache
 def _machine(where: Target) -> Any:
+    """A target machine, for one thread."""
     llvm = _llvm()
     return llvm.Target.from_triple(where.triple).create_target_machine(
         cpu=where.cpu, features=where.features, opt=3, reloc="pic", codemodel="jitdefault"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-from convgrad.cpu.jit import compiler
+from convgrad.cpu.jit import compiler, modules
 from convgrad.cpu.jit.compiler import POINTER
 
 SPINS = 400  # looks before a thread goes to sleep: some ten microseconds
@@ -358,7 +358,7 @@ def generated() -> Generated:
     numbers = {**WORDS, **GIVEN, **STEP, "SPINS": SPINS, "ROOM": ROOM, "ARRAYS": ARRAYS}
     for name, number in (numbers | {"VALUES": len(GIVEN), "STEP_WORDS": len(STEP)}).items():
         text = re.sub(rf"\b{name}\b", str(number), text)
-    worker, submit, halt, serial, perform = compiler.functions(
+    worker, submit, halt, serial, perform = modules.functions(
         text, ("worker", "submit", "halt", "serial", "perform")
     )
     number = ctypes.c_int64

@@ -110,7 +110,7 @@ def pack_lanes(lanes: Lanes, width: int) -> Kernel:
     with k.loop(samples) as (n, _), k.loop(planes) as (z, _), k.loop(rows) as (r, _):
         source = dy.at(n * a["yn"] + z * a["yz"] + r * a["yh"])
         row = to.at(((n * planes + z) * rows + r) * columns * width)
-        for base in range(0, width, lanes.count):
+        with k.loop(width, step=lanes.count) as (base, _):
             _pack_row(
                 k, a, row.at(base), source.at(a["yo"] * base), columns, channels - base, width
             )
@@ -357,23 +357,19 @@ def write_weights(lanes: Lanes, tile: Tile) -> Kernel:
     to = dw.at(output * each + first * a["wr"])
     along = each.equals(1)
     single = units.equals(1) & along.equals(0)
-    with k.when(along), k.loop(rows) as (i, _):
-        for base in range(0, width, count):
-            to.at(i * a["wr"]).store(
-                sums.vector(i * width + base), base, k.lanes_below(outputs - base)
-            )
+    with k.when(along), k.loop(rows) as (i, _), k.loop(width, step=count) as (base, _):
+        to.at(i * a["wr"]).store(sums.vector(i * width + base), base, k.lanes_below(outputs - base))
     for height in heights(tile):
         with k.when(single & rows.equals(height)):
             _write_columns(k, to, sums, (height, width), outputs, each)
     with k.when((single | along).equals(0)), k.loop(rows) as (c, _):
         line, source = to.at(c * a["wr"]), sums.at(c * width)
         whole = units // count * count
-        with k.loop(whole, step=count) as (t, _):
-            for base in range(0, width, count):
-                read = [source.at((t + i) * pitch).vector(base) for i in range(count)]
-                for j, v in enumerate(k.transpose(read)):
-                    with k.when(outputs > base + j):
-                        line.at((base + j) * each).store(v, t)
+        with k.loop(whole, step=count) as (t, _), k.loop(width, step=count) as (base, _):
+            read = [source.at((t + i) * pitch).vector(base) for i in range(count)]
+            for j, v in enumerate(k.transpose(read)):
+                with k.when(outputs > base + j):
+                    line.at((base + j) * each).store(v, t)
         with k.loop(outputs) as (j, _), k.loop(units, start=whole) as (t, _):
             line.store(source.load(t * pitch + j), j * each + t)
     return k
@@ -384,7 +380,7 @@ def _write_columns(
 ) -> None:
     """to[lane·each + row] = tile[row][lane]."""
     (height, width), count = size, k.lanes.count
-    for base in range(0, width, count):
+    with k.loop(width, step=count) as (base, _):
         for top in range(0, height, count):
             few = min(count, height - top)
             read = [tile.vector((top + i) * width + base) for i in range(few)]
