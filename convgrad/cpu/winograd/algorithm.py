@@ -3,7 +3,8 @@
     y  = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A         tiles of m×m results
     dw = Gᵀ [ Σ_tiles (Bᵀ x B) ⊙ (A dy Aᵀ) ] G
 
-On the last two axes the filtering is F(4, 3), F(4, 2), F(2, 3) or, for a single tap, the identity.
+On the last two axes the filtering is F(4, 3), F(3, 3), F(2, 3) or F(4, 2), whichever needs the
+fewest products, or, for a single tap, the identity.
 Longer kernels are cut into parts of three or two taps, and a stride s parts them into residues:
 what each part reads is an image of its own, summed like another channel. So are the taps of a
 third axis in front. The input gradient is the forward map over dy with the kernel turned around;
@@ -15,10 +16,11 @@ cache. Points at which a part has nothing (it has fewer taps than others) are le
 are fewer tiles than channels, all tiles are transformed beforehand, otherwise all weights.
 
 The points are chosen to keep the error below four times that of a plain sum: 0, ±3/4, ±3/2 and
-infinity for F(4, 3) (the usual 0, ±1, ±2: eight times). precision="fast" allows F(5, 3) and longer
-sums: in float32 they err by less than 1e-5 of max|y|. Without F(5, 3), integers stay exact where w
-(or for dw, x or dy) is a multiple of the divisors: 243² = 59,049 for two axes of F(4, 3), 9 for
-F(4, 2), 1 for F(2, 3). NaN and infinity reach every result of the tiles that they lie in.
+infinity for F(4, 3) (the usual 0, ±1, ±2: eight times). precision="fast" allows F(5, 3), F(5, 2) at
+the points of F(4, 3), and longer sums: in float32 they err by less than 1e-5 of max|y|. Without
+F(5, 3), integers stay exact where w (or for dw, x or dy) is a multiple of the divisors: 243² = 59,049 for two axes of
+F(4, 3) or F(5, 2), 9 for F(4, 2) and F(3, 3), 1 for F(2, 3). NaN and infinity reach every result of
+the tiles that they lie in.
 
 Work, beside that of plain sums: 3×3 a quarter; with stride 2 1/1.78; 5×5 1/3.3, with stride 2
 1/3.3; 4×4 with stride 2 1/2.56; three taps of one axis a half.  Scratch: at most 4 MiB a thread,
@@ -139,19 +141,19 @@ def seconds(problem: Problem) -> float:
     tiles = image_tiles(real)
     wide = {"float64": 2, "complex64": 4, "complex128": 8}.get(problem.dtype.name, 1)
     lanes = 64 // real.dtype.itemsize
-    sums, rows = (-(-c // lanes) * lanes for c in (g.group_in, g.group_out))
+    dw = problem.direction == "weight_grad"
+    sums, rows = g.group_in, g.group_out
     if problem.direction == "input_grad":
         sums, rows = rows, sums
-    dw = problem.direction == "weight_grad"
+    # a panel of the result's channels is two registers wide
+    sums, rows = (-(-c // n) * n for c, n in ((sums, lanes), (rows, lanes if dw else 2 * lanes)))
     count = tiles.count * g.groups
     products = 2 * products_of(tiles.axes) * count * sums * rows / (130e9 if dw else 170e9)
     products /= _share_of_taps_met(g)
     woven = 1.5 * tiles.phases if tiles.phases > 1 else 1
     images = count * tiles.forms.points * (tiles.parts * sums + woven * rows)
     weights = g.groups * tiles.forms.points * tiles.parts * tiles.phases * g.group_in * g.group_out
-    return 60e-6 + wide * (
-        products + images * (2.5e-10 if dw else 1.9e-10) + weights * (2.7e-10 if dw else 0.7e-10)
-    )
+    return 60e-6 + wide * (products + images * 2.5e-10 + weights * (2.7e-10 if dw else 0.7e-10))
 
 
 def _share_of_taps_met(g: Geometry) -> float:

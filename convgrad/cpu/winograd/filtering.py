@@ -117,6 +117,8 @@ def _frozen(rows: Sequence[Sequence[Fraction]]) -> Matrix:
 F11 = filtering(1, 1, ())  # the identity
 F23 = filtering(2, 3, (Fraction(1),))
 F43 = filtering(4, 3, (Fraction(3, 4), Fraction(3, 2)))
+F33 = filtering(3, 3, (Fraction(1, 2), Fraction(3, 2)))
 F42 = filtering(4, 2, (Fraction(1, 2), Fraction(3, 2)))
+F52 = filtering(5, 2, (Fraction(3, 4), Fraction(3, 2)))
 # For precision="fast": of all multiples of 1/8 these points err least, twice as much as F(4, 3).
 F53 = filtering(5, 3, (Fraction(1, 4), Fraction(7, 8), Fraction(7, 4)), exact=False)

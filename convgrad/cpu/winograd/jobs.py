@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 
@@ -26,7 +27,9 @@ CHUNK = 16 << 10  # bytes of a panel of weights that stay in the first cache
 SOURCE_BYTES = 512 << 10  # transformed tiles of a block
 PRODUCT_BYTES = 256 << 10  # their products with a group of panels
 MOST_SOURCE_BYTES = 1280 << 10  # the same where a block of all channels would be too small
-MOST_PRODUCT_BYTES = 1280 << 10
+MOST_PRODUCT_BYTES = 1536 << 10
+AHEAD_BYTES = 16 << 20  # transformed weights, more than caches hold: they are asked for ahead
+TAPS = 192  # of some channels that are read at once
 # Where tiles are transformed beforehand: the transformed weights of a group, and its panels, each
 # with products of its own.
 WEIGHT_BYTES = 2560 << 10
@@ -79,7 +82,7 @@ def blocks(problem: Problem) -> Blocks:
     panels = -(-rows // width)
     few = tiles.count <= rows * phases and panels * g.groups >= PARTS // 2
     least, each = 2 * tile.height, size * parts
-    step = _step(lanes, tile, each)
+    step = _step(lanes, tile, each, phases)
     chunk, group = sums, 1
     if few:
         each *= phases * width
@@ -110,7 +113,8 @@ def blocks(problem: Problem) -> Blocks:
     uplane = spread((group * chunk if few else panels * sums) * phases * parts * width, item)
     mplane = spread(block * group * phases * width, item)
     line = tiles.line(block, lanes.count)
-    work = 2 * line * tile.rows.tile * lanes.count + 16 * lanes.count**2
+    work = max(2 * line * tile.rows.tile, (taps_together(g.taps) + 1) * g.taps) * lanes.count
+    work += 16 * lanes.count**2
     return Blocks(
         few, tile, tiles, rows, sums, block, count, panels, group, shares, step, chunk, padded,
         vtile, vplane, uplane, mplane, line, g.groups * tile.points * (vplane if few else uplane),
@@ -118,10 +122,17 @@ def blocks(problem: Problem) -> Blocks:
     )  # fmt: skip
 
 
-def _step(lanes: Lanes, tile: WinogradTile, each: int) -> int:
-    """Channels of a panel of weights that stay in the first cache, and whose tiles fit."""
-    fit = MOST_SOURCE_BYTES // (each * 2 * tile.height)
-    return max(RUN, min(CHUNK // (lanes.bytes * tile.vectors * lanes.count), fit) // RUN * RUN)
+def taps_together(taps: int) -> int:
+    """Channels whose taps are read at once."""
+    return max(1, TAPS // taps)
+
+
+def _step(lanes: Lanes, tile: WinogradTile, each: int, phases: int) -> int:
+    """Channels of a panel of weights that stay in the first cache, and whose tiles fit, and whose
+    weights of all phases fit."""
+    width = tile.vectors * lanes.count
+    fit = MOST_SOURCE_BYTES // (each * max(2 * tile.height, phases * width))
+    return max(RUN, min(CHUNK // (lanes.bytes * width), fit) // RUN * RUN)
 
 
 def lanes_of(problem: Problem) -> Lanes:
@@ -146,7 +157,10 @@ def jobs(problem: Problem, source: Strides, w: Strides, out: Strides) -> Jobs:
     element, points, tiles = ELEMENTS[problem.dtype.name], cut.tile.points, cut.tiles
     first, second, *axes = (s // item for s in w)
     so, sr = (second, first) if problem.direction == "input_grad" else (first, second)
-    taps = tap_places(tiles.axes, lifted_kernel(tuple(axes)), NONE)
+    taps = tap_places(tiles.axes, lifted_kernel(dense_strides(g.kernel)), NONE)
+    places = np.array([np.dot(at, axes) for at in np.ndindex(*g.kernel)], np.int64)
+    dense = (places == np.arange(g.taps)).all() and min(so, sr) > 0
+    together = taps_together(g.taps) if dense and sr == g.taps else int(dense)
     lists = meeting_lists(meeting(tiles.axes))
     reads, tables = image_fields(tiles, source, item, cut.sums)
     yn, yo, *ys = strides_of(out, item)
@@ -156,14 +170,16 @@ def jobs(problem: Problem, source: Strides, w: Strides, out: Strides) -> Jobs:
         **dict(zip(("OZ", "OH", "OW"), (axis.result for axis in tiles.axes), strict=True)),
         **dict(zip(("ez", "eh", "ew"), (axis.every for axis in tiles.axes), strict=True)),
         "taps": taps.ctypes.data, "lists": lists.ctypes.data, "M": cut.rows, "so": so, "sr": sr,
-        "wg": g.group_out * first, "panels": cut.panels, "phases": tiles.phases, "few": cut.group,
+        "wg": g.group_out * first, "each": g.taps, "places": places.ctypes.data,
+        "together": together, "panels": cut.panels, "phases": tiles.phases, "few": cut.group,
         "shares": cut.shares, "step": cut.step, "chunk": cut.chunk, "padded": cut.padded,
+        "ahead": int(not cut.few and cut.beforehand * problem.wide.itemsize > AHEAD_BYTES),
         "vtile": cut.vtile, "vplane": cut.vplane, "uplane": cut.uplane, "mplane": cut.mplane,
         "ug": points * cut.uplane, "vg": points * cut.vplane,
     }  # fmt: skip
 
     def job(generator: Generator, parts: int, **other: int) -> Job:
-        kept = (taps, lists, *tables)
+        kept = (taps, places, lists, *tables)
         return Job(generator, element, cut.tile, values | other, g.groups * parts, True, kept)
 
     if cut.few:
@@ -212,6 +228,11 @@ def meeting_lists(meets: np.ndarray) -> np.ndarray:
         (met,) = np.nonzero(meets[first, :, point])
         lists[point, first, : len(met) + 1] = len(met), *met
     return lists
+
+
+def dense_strides(kernel: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of the kernel's axes where its taps are one run of memory."""
+    return tuple(prod(kernel[i + 1 :]) for i in range(len(kernel)))
 
 
 def lifted_kernel(strides: tuple[int, ...]) -> tuple[int, int, int]:

@@ -16,6 +16,7 @@ from convgrad.cpu.tiling import ELEMENTS, PARTS, spread
 from convgrad.cpu.winograd.axes import meeting, tap_places
 from convgrad.cpu.winograd.jobs import (
     Strides,
+    dense_strides,
     image_fields,
     lanes_of,
     lifted_kernel,
@@ -122,8 +123,7 @@ def outer_jobs(problem: Problem, x: Strides, dy: Strides) -> OuterJobs:
     element, points = ELEMENTS[problem.dtype.name], cut.tile.points
     yn, yo, *ys = strides_of(dy, item)
     numbers = g.group_out * g.group_in * g.taps
-    kernel = lifted_kernel(tuple(prod(g.kernel[i + 1 :]) for i in range(g.rank)))
-    taps = tap_places(cut.tiles.axes, kernel, NONE)
+    taps = tap_places(cut.tiles.axes, lifted_kernel(dense_strides(g.kernel)), NONE)
     met = meeting(cut.tiles.axes)
     lists = meeting_lists(met.reshape(-1, cut.tiles.column_parts, met.shape[2]))
     reads, tables = image_fields(cut.tiles, x, item, g.group_in)

@@ -8,9 +8,9 @@ from convgrad.algorithm import Problem
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.tiling import HEIGHTS
 from convgrad.cpu.winograd.axes import TiledAxes, products, taps_of_phase, tiled_axes
-from convgrad.cpu.winograd.filtering import F11, F23, F42, F43, F53, Filtering
+from convgrad.cpu.winograd.filtering import F11, F23, F33, F42, F43, F52, F53, Filtering
 
-RUN = 32  # products that are summed in registers: shorter sums err less
+RUN = 16  # products that are summed in registers: shorter sums err less
 LONG_RUN = 128  # with precision="fast"
 
 
@@ -28,12 +28,12 @@ class Forms:
 
 
 STANDARD = (
-    Forms(F43, F43), Forms(F42, F42), Forms(F23, F23),
+    Forms(F43, F43), Forms(F42, F42), Forms(F23, F23), Forms(F33, F33),
     Forms(F11, F43), Forms(F43, F11), Forms(F11, F42), Forms(F42, F11),
 )  # fmt: skip
 FAST = (
     Forms(F43, F43, LONG_RUN), Forms(F42, F42, LONG_RUN), Forms(F53, F53, LONG_RUN),
-    Forms(F11, F53, LONG_RUN), Forms(F53, F11, LONG_RUN),
+    Forms(F52, F52, LONG_RUN), Forms(F11, F53, LONG_RUN), Forms(F53, F11, LONG_RUN),
 )  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from convgrad.cpu.winograd.tiling import WinogradTile
 
 RESULT = (
     "y", "bias", "yn", "yo", "yz", "yh", "yw", "OZ", "OH", "OW", "ez", "eh", "ew", "M",
-    "panels", "phases", "lists", "few", "shares", "step", "chunk", "padded", "vtile", "vplane",
-    "mplane", "yg", "bg", "accumulate", "scale",
+    "panels", "phases", "lists", "few", "shares", "step", "chunk", "ahead", "padded", "vtile",
+    "vplane", "mplane", "yg", "bg", "accumulate", "scale",
 )  # fmt: skip
 
 

@@ -185,8 +185,9 @@ def transform(
     with k.loop(image.channels, step=lanes) as (c, _):
         offsets = [((c + j).minimum(image.channels - 1)) * image.channel for j in range(lanes)]
         with each_run(k, grid, first, last) as run, k.loop(image.planes) as (d, _):
+            ahead = to_next_run(k, image, grid, run, (first, last))
             width = run.count * grid.step[1] * image.step[2] + beyond
-            copy_cells(k, image, run, grid, d, c, offsets, height, width, work)
+            copy_cells(k, image, run, grid, d, c, offsets, height, width, work, ahead)
             middle = work.cells if len(down) == 1 else work.middle
             if len(down) > 1:
                 with k.loop(width) as (i, _):
@@ -206,9 +207,29 @@ def transform(
                         at.store(v, to.plane * s)
 
 
+def to_next_run(k: Kernel, image: Image, grid: Grid, run: Run, tiles: tuple[Value, Value]) -> Value:
+    """How far the cells are that are copied after a run's: those of the next tile row, or of the
+    first one of the next channels."""
+    first, last = tiles
+    line = ((run.n * grid.planes) + run.z) * grid.rows + run.row
+    ends = (run.local + run.count) >= (last - first)
+    begin = first // grid.columns
+    n, z, row = split(k.select(ends, begin, line + 1), grid.planes, grid.rows)
+    other = Run(n, z, row, run.column, run.count, run.local)
+    channels = k.select(ends, image.channel * k.lanes.count, k.constant("i64", 0))
+    return place(image, grid, other) - place(image, grid, run) + channels
+
+
+def place(image: Image, grid: Grid, run: Run) -> Value:
+    """The first cell of a run, but for its column, pads and shifts."""
+    deep, high, _ = image.strides
+    z, top = run.z * image.step[0], grid.top(run) * image.step[1]
+    return run.n * image.sample + z * deep + top * high
+
+
 def copy_cells(
     k: Kernel, image: Image, run: Run, grid: Grid, part: Value, c: Value, offsets: list[Value],
-    height: int, width: Value, work: Work,
+    height: int, width: Value, work: Work, ahead: Value,
 ) -> None:  # fmt: skip
     """The rows of a run of tiles, as [row][column][channel]; padding is zero.
 
@@ -231,6 +252,9 @@ def copy_cells(
         end = k.select(inside, columns - left, width)
         with k.when(wide.equals(1)), k.loop(width, step=lanes) as (i, _):
             mask = k.lanes_within(begin - i, end - i)
+            with k.when(image.step[1] > 1):
+                for offset in offsets:
+                    line.prefetch(offset + i + ahead)
             read = [line.at(offset + i).vector(0, mask) for offset in offsets]
             for column, v in enumerate(k.transpose(read)):
                 to.store(v, (i + column) * lanes)

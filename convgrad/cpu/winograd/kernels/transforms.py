@@ -13,7 +13,7 @@ IMAGE = (
     "Q", "shifts", "columns", "xg",
 )  # fmt: skip
 GRID = ("TZ", "TY", "TX", "ah", "aw", "tiles", "block", "blocks", "line")
-WEIGHTS = ("w", "taps", "so", "sr", "uplane", "wg")
+WEIGHTS = ("w", "taps", "so", "sr", "uplane", "wg", "each", "places", "together")
 WEIGHT_FIELDS = (*WEIGHTS, "M", "panels", "phases", "to", "C", "K", "Q", "ug")
 SOURCE_FIELDS = (*IMAGE, *GRID, "to", "shares", "padded", "vtile", "vpanel", "vplane", "vg")
 NONE = -(1 << 62)  # the place of a tap that is none
@@ -29,41 +29,63 @@ def transform_weights(lanes: Lanes, tile: WinogradTile) -> str:
     size = a["K"] * a["Q"] * a["C"] * (tile.vectors * lanes.count)
     to = a["to"].at(group * a["ug"] + (panel * a["phases"] + phase) * size)
     w = a["w"].at(group * a["wg"])
-    transform_panel(k, a, tile, w, (panel, phase), a["C"], to)
+    transform_panel(k, a, tile, w, panel, (phase, phase + 1), a["C"], to, k.parameters[2])
     return k.text()
 
 
 def transform_panel(
-    k: Kernel, a: dict[str, Value], tile: WinogradTile, w: Value, which: tuple[Value, Value],
-    channels: Value, to: Value,
+    k: Kernel, a: dict[str, Value], tile: WinogradTile, w: Value, panel: Value,
+    phases: tuple[Value, Value], channels: Value, to: Value, work: Value,
 ) -> None:  # fmt: skip
-    """The first channels of one panel of weights, for one phase.
+    """The first channels of one panel of weights, for the phases from the first to before the last.
 
-    Rows that are none repeat the last one; taps that are none are zero.
+    Rows that are none repeat the last one; taps that are none are zero. The taps of some channels
+    are read at once, and kept in `work` behind a register of zeros.
     """
-    count, taps, (panel, phase) = k.lanes.count, tile.taps, which
+    count, taps, (low, high) = k.lanes.count, tile.taps, phases
     width, along = tile.vectors * count, tile.columns.taps
-    divisor = k.number(float(tile.divisor))
-    parts = a["K"] * a["Q"]
-    places = a["taps"].at(phase * parts * taps, "i64")
-    with k.loop(tile.vectors) as (j, _):
-        first = panel * width + j * count
-        rows = [w.at((first + i).minimum(a["M"] - 1) * a["so"]) for i in range(count)]
-        with k.loop(parts) as (d, _), k.loop(channels) as (c, _):
-            kernel = []
-            for i in range(taps):
-                place = places.load(d * taps + i, "i64")
-                none = place.equals(NONE)
-                at = c * a["sr"] + k.select(none, k.constant("i64", 0), place)
-                kernel.append(
-                    k.select(none, k.zero(), k.gathered([row.load(at) for row in rows]) / divisor)
-                )
+    parts, some = a["K"] * a["Q"], a["together"].maximum(1)
+    end = (a["M"] - 1) * a["so"] + (channels - 1) * a["sr"] + a["each"]
+    found = work.at(count)
+    work.store(k.zero())
+    with k.loop(tile.vectors) as (j, _), k.loop(channels, step=some) as (c, _):
+        first, now = panel * width + j * count, (channels - c).minimum(some)
+        offsets = [(first + i).minimum(a["M"] - 1) * a["so"] + c * a["sr"] for i in range(count)]
+        read_taps(k, a, tile, [w.at(offset) for offset in offsets], now, end - offsets[-1], found)
+        with k.loop(high * parts, start=low * parts) as (d, _), k.loop(now) as (i, _):
+            own, kernel = found.at(i * a["each"] * count), []
+            for tap in range(taps):
+                place = a["taps"].load(d * taps + tap, "i64")
+                kernel.append(k.select(place < 0, work, own.at(place * count)).vector())
             columns = [expand(k, tile.rows.g, kernel[s::along]) for s in range(along)]
-            at = to.at((d * channels + c) * width + j * count)
+            at = to.at(((d - low * parts) * channels + c + i) * width + j * count)
             for r in range(tile.rows.tile):
                 row = [column[r] for column in columns]
                 for s, v in enumerate(expand(k, tile.columns.g, row)):
                     at.store(v, a["uplane"] * (r * tile.columns.tile + s))
+
+
+def read_taps(
+    k: Kernel, a: dict[str, Value], tile: WinogradTile, rows: list[Value], channels: Value,
+    left: Value, to: Value,
+) -> None:  # fmt: skip
+    """to[channel][tap][row] = w / divisor; where taps lie side by side, a register of each row.
+
+    left: elements of w from the last row on. More than the taps are read where they do not end
+    there: masks are slow.
+    """
+    count, divisor = k.lanes.count, k.number(float(tile.divisor))
+    total, dense = channels * a["each"], a["together"] > 0
+    with k.when(dense), k.loop(total, step=count) as (i, _):
+        whole = (i + count) <= left
+        for fits in (whole, whole.equals(0)):
+            mask = None if fits is whole else k.lanes_below(total - i)
+            with k.when(fits):
+                for j, v in enumerate(k.transpose([row.vector(i, mask) for row in rows])):
+                    to.store(v / divisor, (i + j) * count)
+    with k.when(dense.equals(0)), k.loop(total) as (i, _):
+        at = a["places"].load(i, "i64")
+        to.store(k.gathered([row.load(at) for row in rows]) / divisor, i * count)
 
 
 def transform_source(lanes: Lanes, tile: WinogradTile) -> str:
