@@ -18,9 +18,9 @@ are fewer tiles than channels, all tiles are transformed beforehand, otherwise a
 The points are chosen to keep the error below four times that of a plain sum: 0, ±3/4, ±3/2 and
 infinity for F(4, 3) (the usual 0, ±1, ±2: eight times). precision="fast" allows F(5, 3), F(5, 2) at
 the points of F(4, 3), and longer sums: in float32 they err by less than 1e-5 of max|y|. Without
-F(5, 3), integers stay exact where w (or for dw, x or dy) is a multiple of the divisors: 243² = 59,049 for two axes of
-F(4, 3) or F(5, 2), 9 for F(4, 2) and F(3, 3), 1 for F(2, 3). NaN and infinity reach every result of
-the tiles that they lie in.
+F(5, 3), integers stay exact where w (or for dw, x or dy) is a multiple of the divisors: 243² =
+59,049 for two axes of F(4, 3) or F(5, 2), 9 for F(4, 2) and F(3, 3), 1 for F(2, 3). NaN and
+infinity reach every result of the tiles that they lie in.
 
 Work, beside that of plain sums: 3×3 a quarter; with stride 2 1/1.78; 5×5 1/3.3, with stride 2
 1/3.3; 4×4 with stride 2 1/2.56; three taps of one axis a half.  Scratch: at most 4 MiB a thread,
