@@ -25,15 +25,19 @@ from convgrad.cpu.jit import compiler, threads
 from convgrad.cpu.stencil import algorithm as stencil
 from convgrad.cpu.stencil.kernels.abreast import ABREAST
 from convgrad.cpu.stencil.kernels.abreast_weights import ABREAST_WEIGHTS
+from convgrad.cpu.stencil.kernels.plane_sums import PLANE_SUMS
 from convgrad.cpu.stencil.kernels.planes import PLANES
 from convgrad.cpu.stencil.kernels.stencil import PACK_STENCIL, STENCIL
 from convgrad.cpu.stencil.kernels.weights import STENCIL_WEIGHTS
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+GENERATORS = (
+    ABREAST, ABREAST_WEIGHTS, PACK_STENCIL, PLANES, PLANE_SUMS, STENCIL, STENCIL_WEIGHTS,
+)  # fmt: skip
 CODES = [
     (level, element, generator, shape)
     for level in TARGETS
-    for generator in (ABREAST, ABREAST_WEIGHTS, PACK_STENCIL, PLANES, STENCIL, STENCIL_WEIGHTS)
+    for generator in GENERATORS
     for element in ("float", "double")
     for shape in generator.shapes(level)
     if getattr(shape, "narrow", 1) == 1 or element == "float"

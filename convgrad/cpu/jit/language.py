@@ -221,14 +221,14 @@ class Value:
         read = kernel.emit(kind, f"load {kind}, ptr {place.text}, align {BYTES[element]}")
         return read if self.element is None else half_types.widened(kernel, self.element, read)
 
-    def prefetch(self, offset: "Operand" = 0, write: bool = False) -> None:
+    def prefetch(self, offset: "Operand" = 0, write: bool = False, near: bool = False) -> None:
         """Ask for the cache line of an element that will be read, or written, soon.
 
-        Any address will do.
+        Any address will do. near: into the first cache, not the second.
         """
         kernel = self.kernel
         flags = (
-            kernel.constant("i32", n) for n in (int(write), 3 if write else 2, 1)
+            kernel.constant("i32", n) for n in (int(write), 3 if write or near else 2, 1)
         )  # …, to be kept, data
         kernel.call("llvm.prefetch.p0", "void", self.at(offset), *flags)
 

@@ -16,7 +16,7 @@ from convgrad.cpu.correlation import Tap
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.job import Job
 from convgrad.cpu.stencil.axes import Line, channels, elements, lines
-from convgrad.cpu.stencil.in_place import MASKING
+from convgrad.cpu.stencil.in_place import MASKING, able_in_place, is_narrow
 from convgrad.cpu.stencil.jobs import SMALL, Work, pack_job
 from convgrad.cpu.stencil.kernels.abreast import ABREAST, WORDS
 from convgrad.cpu.stencil.layout import PART
@@ -24,9 +24,6 @@ from convgrad.cpu.stencil.shapes import CELLS_ABREAST, COLUMNS_ABREAST, Abreast
 from convgrad.cpu.tiling import ELEMENTS
 
 NEAR, FAR = 24 << 10, 512 << 10  # bytes of a block: in the first cache, in the second
-# Residues of a column → from which width on, and up to how many taps, planes are read in place.
-WIDE = {1: (24, 25), 2: (40, 9)}
-LONG = {"avx512": 80, "avx2": 48}  # from which width on they are, or copied, however many taps
 LARGE = 100  # numbers that a result is summed from, from which on its transposition is little
 NARROW = (20, 28)  # widths up to which dense groups do: of stride one, and of greater strides
 TOGETHER = 8  # blocks of channels that are brought in together, at most
@@ -68,23 +65,19 @@ def able(problem: Problem) -> bool:
 
 
 def better_as_planes(problem: Problem) -> bool:
-    """Depthwise, wide planes of stride one, or of two where dx has few taps for each residue.
+    """Depthwise, rows of more than half a register of results.
 
     Dense, strides of two at most: what does not fill registers, and wide planes, but for large
     kernels over few channels.
     """
-    _, high, wide = lines(problem)
+    _, _, wide = lines(problem)
     if is_dense(problem):
         if wide.stride > 2 or wide.every > 2:
             return False  # cells of planes would be copied one by one
         many = channels(problem)[0] * problem.geometry.taps >= LARGE
         narrow = wide.total <= NARROW[max(problem.geometry.stride) > 1]
         return share(problem) > 1 or not (narrow or (many and channels(problem)[0] <= 4))
-    if wide.stride > 1 or high.every != wide.every:
-        return False
-    least, most = WIDE.get(wide.every, (0, 0))
-    long = wide.every == 1 and wide.total >= LONG[compiler.target().level]
-    return long or (wide.total >= least and problem.geometry.taps <= most)
+    return able_in_place(problem) and not is_narrow(problem)
 
 
 def is_dense(problem: Problem) -> bool:

@@ -10,15 +10,15 @@ of cells. The input gradient goes over a copy of dy, all residues of the stride 
 interleaves them before they are stored. The weight gradient keeps each tap's sum as a register,
 adds along the cells, and adds its lanes at the very end.
 
-Depthwise maps have channels abreast where they can, one in each lane of a register (`abreast`): any
-width and stride then fills all lanes, and a weight gradient has no lanes to add up. Planes are
-transposed on their way in and out; where channels follow each other in memory, nothing is. So have
-groups with a register's worth of channels on narrow images, or with few channels under large
-kernels: there, numbers of x meet registers of weights.
+Depthwise maps of common kernels need no copy where a masked load costs what a load does: planes are
+read where they lie, edges masked, a row once for all rows of results that it belongs to, which are
+in the making in registers (`in_place`); so are planes of a small weight gradient (`in_place_sums`).
 
-Wide planes of stride one need no copy where a masked load costs what a load does: they are read
-where they lie, edges masked, padding rows pointed at a row of zeros, and results stored from the
-registers (`in_place`).
+Other depthwise maps have channels abreast where they can, one in each lane (`abreast`): any width
+and stride then fills all lanes, and a weight gradient has no lanes to add up. Planes are transposed
+on their way in and out; where channels follow each other in memory, nothing is. So have groups with
+a register's worth of channels on narrow images, or with few channels under large kernels: there,
+numbers of x meet registers of weights.
 
 Work: 2·N·O·P·(C/G)·K.  Scratch: at most 4 MiB a thread, and one packed copy of the weights.
 Error: (n+1)·u·Σ|a||b|, in an order that depends on the geometry alone.
@@ -44,6 +44,7 @@ from convgrad.cpu.stencil.abreast import (
 from convgrad.cpu.stencil.abreast_sums import abreast_sums
 from convgrad.cpu.stencil.axes import channels
 from convgrad.cpu.stencil.in_place import in_place, plane_bytes, plane_work
+from convgrad.cpu.stencil.in_place_sums import plane_sums, sums_bytes, sums_in_place
 from convgrad.cpu.stencil.jobs import work
 from convgrad.cpu.stencil.layout import thread_bytes
 from convgrad.cpu.stencil.sums import weight_work
@@ -74,7 +75,10 @@ def refuses(problem: Problem) -> str | None:
 @lru_cache(maxsize=1024)
 def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> Bound:
     if problem.direction == "weight_grad":
-        make_sums = abreast_sums if abreast(problem, first, second) else weight_work
+        if sums_in_place(problem, first, second):
+            make_sums = plane_sums
+        else:
+            make_sums = abreast_sums if abreast(problem, first, second) else weight_work
         return Summed(problem, make_sums(problem, first, second), out)
     (source, x), (weights, w), no_bias = sides(problem, first, second)
     if abreast(problem, source, out):
@@ -90,7 +94,7 @@ def _bound(problem: Problem, first: Strides, second: Strides, out: Strides) -> B
 def thread_scratch(problem: Problem) -> int:
     """Bytes that each thread works in, whichever way the arrays' strides lead to."""
     real = real_problem(problem)
-    return max(thread_bytes(real), plane_bytes(real), abreast_bytes(real))
+    return max(thread_bytes(real), plane_bytes(real), sums_bytes(real), abreast_bytes(real))
 
 
 def scratch(problem: Problem) -> int:

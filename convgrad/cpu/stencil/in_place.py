@@ -5,93 +5,86 @@ plane_work  the job of y or dx
 """
 
 from functools import lru_cache
+from itertools import product
 from math import prod
 
 import numpy as np
 
 from convgrad.algorithm import Problem, Strides
-from convgrad.cpu.correlation import Tap
 from convgrad.cpu.jit import compiler
 from convgrad.cpu.job import Job
-from convgrad.cpu.stencil.axes import Line, channels, elements, lengths, lines, strips_of
+from convgrad.cpu.stencil.axes import Line, channels, elements, lines
 from convgrad.cpu.stencil.jobs import SMALL, Work, pack_job
-from convgrad.cpu.stencil.kernels.planes import ENTRY, IN_ORDER, MASKED, PLANES, WHOLE
-from convgrad.cpu.stencil.layout import LONG, PART, share_of_lanes
-from convgrad.cpu.stencil.shapes import (
-    FACTORS_IN_PLACE,
-    RESIDUE,
-    ROWS_IN_PLACE,
-    InPlace,
-)
+from convgrad.cpu.stencil.kernels.planes import IN_ORDER, MASKED, PLANES, WHOLE
+from convgrad.cpu.stencil.layout import LONG, PART
+from convgrad.cpu.stencil.shapes import KERNELS, Planes, Residues
 from convgrad.cpu.tiling import ELEMENTS
 
 MASKING = ("avx2", "avx512")  # where a register's masked load costs what a load does
-FEW_TAPS, MOST_TAPS = 9, 25  # of a kernel: edges are masked anew for each tap
+BLOCK = 8 << 10  # bytes of a block of rows: what is asked for ahead comes just in time
 
 
 def in_place(problem: Problem, source: Strides, other: Strides) -> bool:
-    """Few taps a channel, rows of consecutive columns, strides of one or two, masked loads."""
-    deep, high, wide = lines(problem)
+    """A kernel of a common size, rows of consecutive columns, strides of one or two."""
     item = problem.dtype.itemsize
+    return able_in_place(problem) and source[-1] == item == other[-1]
+
+
+@lru_cache(maxsize=1024)
+def able_in_place(problem: Problem) -> bool:
+    """So the geometry allows it: no result meets nothing but padding."""
+    deep, high, wide = lines(problem)
     return (
         compiler.target().level in MASKING
         and problem.wide == problem.dtype  # rows that are zeros lie among those of the array
         and channels(problem) == (1, 1)
-        and source[-1] == item == other[-1]
-        and deep.every == 1
-        and (wide.stride, high.every, wide.every) in ROWS_IN_PLACE
-        and min(high.size, wide.size) > 2
-        and problem.geometry.taps <= _most_taps(problem)
-        and wide.source * item <= LONG
+        and (deep.pad, deep.every, [(t.phase, t.shift) for t in deep.residues[0]])
+        == (0, 1, [(0, 0)])
+        and (deep.size - 1) * deep.stride < deep.source
+        and residues(high) == residues(wide)
+        and high.stride == wide.stride
+        and (residues(wide), wide.stride) in KERNELS
+        and leading(high) <= high.reach
+        and trailing(high) >= high.size - 1
+        and wide.source * problem.dtype.itemsize <= LONG
     )
+
+
+def is_narrow(problem: Problem) -> bool:
+    """Few results in a row: channels abreast are faster, where there are enough."""
+    target, width = compiler.target(), lines(problem)[2].size
+    most = target.lanes(ELEMENTS[problem.dtype.name]).count
+    return width <= (most // 2 if target.registers > 16 else most)
+
+
+def residues(line: Line) -> Residues:
+    return tuple(tuple((tap.phase, tap.shift) for tap in taps) for taps in line.residues)
+
+
+def leading(line: Line) -> int:
+    """The first block of rows that is not all padding: see `blocks_of`."""
+    return max(0, -(-(line.pad - line.stride + 1) // line.stride))
+
+
+def trailing(line: Line) -> int:
+    """The last one."""
+    return (line.source - 1 + line.pad) // line.stride
 
 
 def plane_bytes(problem: Problem) -> int:
-    """Scratch of one thread: the table of rows, and a row of zeros; none where rows are long."""
-    width, item = lines(problem)[2].source, problem.dtype.itemsize
-    if width * item > LONG or channels(problem) != (1, 1) or problem.direction == "weight_grad":
+    """Scratch of one thread: a row of zeros."""
+    if problem.direction == "weight_grad" or not able_in_place(problem):
         return 0
     lanes = compiler.target().lanes(ELEMENTS[problem.dtype.name]).count
-    rows = max(max(able) for able in ROWS_IN_PLACE.values())
-    return (table_cells(problem, rows) + width + lanes) * item
-
-
-def _most_taps(problem: Problem) -> int:
-    """From how many taps on a copy costs less: for results of residues sooner."""
-    apart = problem.direction == "input_grad" and any(s > 1 for s in problem.geometry.stride)
-    return FEW_TAPS if apart else MOST_TAPS
+    return (lines(problem)[2].source + lanes) * problem.dtype.itemsize
 
 
 @lru_cache(maxsize=1024)
-def plane_shape(problem: Problem) -> InPlace:
+def plane_shape(problem: Problem) -> Planes:
     _, high, wide = lines(problem)
-    share = share_of_lanes(wide.size, ELEMENTS[problem.dtype.name])
-    strips = lengths(problem)
-    able = ROWS_IN_PLACE[wide.stride, high.every, wide.every]
-    rows = min(
-        (r for r in able if r == able[0] or r + strips[0] <= 14),
-        key=lambda r: (-(-high.size // r) * (r + strips[0] / 2), -r),
-    )
-    every = (high.every, wide.every)
-    return InPlace(strips, rows, wide.stride, every, _columns(problem), share)
-
-
-def _columns(problem: Problem) -> tuple[tuple[int, ...], ...]:
-    """For each residue the number of strips of each length, if few, and those beside each other."""
-    deep, high, wide = lines(problem)
-    if problem.geometry.taps > FACTORS_IN_PLACE or len(deep.residues[0]) > 1:
-        return ()
-    found = []
-    for index in range(high.every * wide.every):
-        own = [strip for i, strip in strips_of(problem) if i == index]
-        counts = []
-        for length in lengths(problem):
-            firsts = [strip[0][1] for strip in own if len(strip) == length]
-            if len(set(firsts)) > 1:
-                return ()
-            counts.append(len(firsts))
-        found.append(tuple(counts))
-    return tuple(found)
+    lanes = compiler.target().lanes(ELEMENTS[problem.dtype.name])
+    many = compiler.target().registers > 16 and wide.size > lanes.count
+    return Planes(residues(high), residues(wide), wide.stride, 2 if many else 1)
 
 
 @lru_cache(maxsize=1024)
@@ -100,35 +93,43 @@ def plane_work(problem: Problem, source: Strides, w: Strides, out: Strides) -> W
     g, item = problem.geometry, problem.dtype.itemsize
     deep, high, wide = lines(problem)
     shape = plane_shape(problem)
-    lanes = compiler.target().lanes(ELEMENTS[problem.dtype.name]).count // shape.narrow
+    lanes = compiler.target().lanes(ELEMENTS[problem.dtype.name]).count
     xn, xc, xz, xh, _ = elements(source, item)
     yn, yc, yz, yh, _ = elements(out, item)
-    columns, masks, offsets = register_tables(wide, lanes, shape.step, problem.dtype)
-    count = high.reach + shape.rows
-    picks, taps, residues = _tables(problem, shape, w, count, offsets)
-    deeps = depths(deep)
-    tiles = -(-high.size // shape.rows)
+    columns, masks = register_tables(wide, lanes, shape, problem.dtype)
+    picks = _picks(problem, w)
+    rows = block_rows(problem, shape, len(columns))
+    tiles = -(-high.size // rows)
     spilled = wide.every * lanes - wide.total
     behind = -(-max(spilled, 0) // wide.total) if yh == wide.total else 1 << 40
     dense = (yh, yz) == (wide.total, wide.total * high.total) and yc == yz * deep.total
     planes = g.batch * g.groups
     runs, shares = _parts(problem, planes, tiles if spilled <= 0 else 1)
     values = {
-        "taps": taps.ctypes.data, "residues": residues.ctypes.data,
-        "columns": columns.ctypes.data, "masks": masks.ctypes.data, "deeps": deeps.ctypes.data,
-        "xn": xn, "xc": xc, "xz": xz, "xh": xh, "D": deep.source, "H": high.source,
-        "W": wide.source, "ph": high.pad, "sz": deep.stride, "sh": high.stride, "sw": wide.stride,
-        "fh": high.phases, "reachh": high.reach, "ndeep": len(deeps), "G": g.groups,
-        "planes": planes, "runs": runs, "shares": shares, "tiles": tiles, "L": len(picks),
-        "ncolumns": len(columns), "TZ": deep.size, "OZ": deep.total, "OH": high.total,
-        "yn": yn, "yc": yc, "yz": yz, "yh": yh, "free": int(dense and yn == g.groups * yc),
-        "behind": behind, "zeros": table_cells(problem, shape.rows),
+        "columns": columns.ctypes.data, "masks": masks.ctypes.data,
+        "xn": xn, "xc": xc, "xz": xz, "xh": xh, "sz": deep.stride, "H": high.source,
+        "W": wide.source, "ph": high.pad, "pw": wide.pad, "sh": high.stride,
+        "leading": leading(high), "trailing": trailing(high), "G": g.groups, "planes": planes,
+        "runs": runs, "shares": shares, "tiles": tiles, "BR": rows, "size": high.size,
+        "L": len(picks), "ncolumns": len(columns), "TZ": deep.size, "OZ": deep.total,
+        "OH": high.total, "yn": yn, "yc": yc, "yz": yz, "yh": yh,
+        "free": int(dense and yn == g.groups * yc), "behind": behind,
     }  # fmt: skip
     job = Job(
         PLANES, ELEMENTS[problem.dtype.name], shape, values, runs * shares, g.macs > SMALL,
-        (taps, residues, columns, masks, deeps),
+        (columns, masks),
     )  # fmt: skip
     return Work(pack_job(problem, w, picks, 1), job, g.groups * len(picks))
+
+
+def block_rows(problem: Problem, shape: Planes, columns: int) -> int:
+    """Rows of results that are worked on at once: what they meet stays in the first cache."""
+    _, high, wide = lines(problem)
+    row = (wide.source * high.stride + wide.total * high.every) * problem.dtype.itemsize
+    if columns <= shape.vectors:
+        return high.size
+    most = max(4 * high.reach, BLOCK // row, 1)
+    return -(-high.size // -(-high.size // most))
 
 
 def _parts(problem: Problem, planes: int, tiles: int) -> tuple[int, int]:
@@ -140,36 +141,19 @@ def _parts(problem: Problem, planes: int, tiles: int) -> tuple[int, int]:
     return runs, min(tiles, max(1, parts // runs)) if runs < 16 else 1
 
 
-def table_cells(problem: Problem, rows: int) -> int:
-    """Elements that the table of rows takes."""
-    deep, high, _ = lines(problem)
-    addresses = len(depths(deep)) * high.phases * (high.reach + rows)
-    return addresses * 8 // problem.dtype.itemsize
-
-
-def depths(deep: Line) -> np.ndarray:
-    """Where each tap meets the source for result 0, along the planes."""
-    return np.array([_offset(deep, tap) for tap in deep.residues[0]], np.int64)
-
-
-def _offset(line: Line, tap: Tap) -> int:
-    return line.stride * tap.shift + tap.phase - line.pad
-
-
 def register_tables(
-    wide: Line, lanes: int, step: int, dtype: np.dtype
-) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
-    """The registers of a row; their masks; and for each offset of a tap where its masks are.
+    wide: Line, lanes: int, shape: Planes, dtype: np.dtype, once: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The registers of a row, and their masks.
 
     Masks of a register: the lanes of the results that are in the row; those that no register before
-    has; and for each offset the cells that are.
+    has; and for each load of `shape` the cells that are. once: in those lanes only.
     """
     every, total = wide.every, wide.total
     even = total // every  # results that all residues have
     starts = list(range(0, even - lanes + 1, lanes)) or [0]
     if starts[-1] + lanes < wide.size:
         starts.append(max(0, even - lanes if total % every == 0 else wide.size - lanes))
-    offsets = sorted({_offset(wide, tap) for taps in wide.residues for tap in taps})
     lane, after = np.arange(lanes), 0
     own: dict[bytes, int] = {}
     masks: list[np.ndarray] = []
@@ -177,10 +161,12 @@ def register_tables(
     for first in starts:
         cells = every * first + np.arange(every * lanes)
         fresh = (cells >= after) & (cells < total)
+        begin = shape.step * first - wide.pad
         read = [
-            ((c := step * first + offset + half * lanes + lane) >= 0) & (c < wide.source)
-            for offset in offsets
-            for half in range(step)
+            ((c := begin + offset + half * lanes + lane) >= 0)
+            & (c < wide.source)
+            & (not once or fresh[(half * lanes + lane) // shape.step])
+            for offset, half in product(shape.loads, range(shape.step))
         ]
         mask = np.concatenate([cells < total, fresh, *read])
         if mask.tobytes() not in own:
@@ -190,43 +176,29 @@ def register_tables(
         way = WHOLE if not spills else IN_ORDER if len(starts) == 1 else MASKED
         columns.append((first, own[mask.tobytes()], way, int(fresh.all())))
         after = every * (first + lanes)
+    none = np.zeros(2 * every * lanes, bool)
+    while len(columns) % shape.vectors:
+        first, place, way, _ = columns[-1]
+        # the last register again, which then adds nothing
+        begin = sum(m.size for m in masks)
+        read = np.concatenate(masks)[place + none.size :][: masks[0].size - none.size]
+        masks.append(np.concatenate([none, read]))
+        columns.append((first, begin, way, 0))
     words = -np.concatenate(masks).astype(f"i{dtype.itemsize}")
-    places = {offset: (2 * every + i * step) * lanes for i, offset in enumerate(offsets)}
-    return np.array(columns, np.int64), words, places
+    return np.array(columns, np.int64), words
 
 
-def _tables(
-    problem: Problem, shape: InPlace, w: Strides, count: int, offsets: dict[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where each weight lies in w, the strips, and the residues: see `jobs`."""
-    g, item = problem.geometry, problem.dtype.itemsize
-    _, high, wide = lines(problem)
-    axes = [s // item for s in w[2:]]
-    picks: list[int] = []
-    taps: list[tuple[int, ...]] = []
-    residues: list[int] = []
-    strips = strips_of(problem)
-    for index in range(high.every * wide.every):
-        words = [0, len(picks), len(taps)]
-        for length in shape.strips:
-            own = [s for i, s in strips if i == index and len(s) == length]
-            picks += [
-                sum(t.k * s for t, s in zip(tap[3 - g.rank :], axes, strict=True))
-                for strip in own for tap in strip
-            ]  # fmt: skip
-            taps += [entry(problem, strip[0], count, offsets) for strip in own]
-            words.append(len(own))
-        residues += words + [0] * (RESIDUE - len(words))
-    table = np.array(taps, np.int64).reshape(-1, ENTRY)
-    return np.array(picks, np.int64), table, np.array(residues, np.int64)
-
-
-def entry(
-    problem: Problem, tap: tuple[Tap, Tap, Tap], count: int, offsets: dict[int, int]
-) -> tuple[int, int, int]:
-    """The words of a strip that begins with this tap: its row, its column, its masks."""
+def _picks(problem: Problem, w: Strides) -> np.ndarray:
+    """Where each weight lies in w, in the order of `Planes.taps`."""
+    g = problem.geometry
+    axes = [s // problem.dtype.itemsize for s in w[2:]]
     deep, high, wide = lines(problem)
-    z, h, w = tap
-    depth = list(deep.residues[0]).index(z)
-    offset = _offset(wide, w)
-    return (depth * high.phases + h.phase) * count + h.shift, offset, offsets[offset]
+    depth = deep.residues[0][0]
+    return np.array(
+        [
+            sum(t.k * s for t, s in zip((depth, h, v)[3 - g.rank :], axes, strict=True))
+            for above, across in product(high.residues, wide.residues)
+            for h, v in product(above, across)
+        ],
+        np.int64,
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from convgrad.cpu.jit.compiler import BITS, REGISTERS
 from convgrad.cpu.stencil.kernels.rows import GATHER, PAIRS, RUNS
@@ -10,6 +11,7 @@ STRIPS = 3  # different lengths of strips in a kernel, at most
 RESIDUE = 3 + STRIPS  # words that describe a residue: see `jobs`
 # Lengths of strips (taps below each other that share a row's load) that kernels are made with:
 # those of 1, 2, 3, 5 and 7 taps, of stride 1 and 2. All others are cut into the last.
+FEW_TAPS = 9  # of a kernel whose weights stay in registers
 LENGTHS = ((1,), (2,), (3,), (5,), (7,), (2, 1), (3, 2), (4, 3), (3, 2, 1))
 TILES = ((1, 1), (1, 4), (1, 8), (4, 1), (7, 1))  # rows and registers of a depthwise tile
 
@@ -53,20 +55,63 @@ class Stencil:
         return self.tile.vectors
 
 
+Residues = tuple[tuple[tuple[int, int], ...], ...]  # of each residue the taps: (phase, shift)
+
+
+class PlaneTap(NamedTuple):
+    """A tap: the residue of its result, its row's phase and shift, and its place in `across`."""
+
+    residue: int
+    phase: int
+    shift: int
+    across: int
+
+
 @dataclass(frozen=True)
-class InPlace:
-    """A depthwise tile over planes as they lie: `rows` rows of a register for each residue.
+class Planes:
+    """A depthwise kernel over planes as they lie: the taps of the rows and of the columns.
 
-    step: the columns' stride. every: residues of rows and of columns. narrow: as in Stencil.
-    columns: for each residue the number of strips of each length, side by side; or empty, where
-    it is counted at run time."""
+    step: the columns' stride. vectors: registers of a row."""
 
-    strips: tuple[int, ...]
-    rows: int
+    high: Residues
+    wide: Residues
     step: int
-    every: tuple[int, int]
-    columns: tuple[tuple[int, ...], ...]
-    narrow: int
+    vectors: int
+
+    @property
+    def phases(self) -> int:
+        return 1 + max(phase for taps in self.high for phase, _ in taps)
+
+    @property
+    def reach(self) -> int:
+        return max(shift for taps in self.high for _, shift in taps)
+
+    @property
+    def across(self) -> list[tuple[int, int]]:
+        """The phases and shifts of the columns that any residue has."""
+        return sorted({tap for taps in self.wide for tap in taps}, key=lambda tap: tap[::-1])
+
+    @property
+    def loads(self) -> list[int]:
+        """Where the registers that are loaded of a row begin, counted from a tap that has none."""
+        return sorted({self.step * shift for _, shift in self.across})
+
+    @property
+    def taps(self) -> list[PlaneTap]:
+        """In the order of the weights."""
+        across = self.across
+        return [
+            PlaneTap(i * len(self.wide) + j, *above, across.index(tap))
+            for i, rows in enumerate(self.high)
+            for j, columns in enumerate(self.wide)
+            for above in rows
+            for tap in columns
+        ]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there are registers for all weights."""
+        return len(self.taps) <= FEW_TAPS
 
 
 @dataclass(frozen=True)
@@ -147,24 +192,40 @@ def shapes(level: str) -> Iterator[Stencil]:
         yield Stencil(Strips((3,), 7, 1), RUNS, 1, True, 2)
 
 
-# (columns' stride, residues of rows, of columns) → rows of a tile in place: the numbers to choose
-# from
-FACTORS_IN_PLACE = 9  # of a tile whose strips are counted beforehand
-ROWS_IN_PLACE = {(1, 1, 1): (1, 4, 7), (2, 1, 1): (1, 4, 7), (1, 2, 2): (2,), (1, 1, 2): (1, 4)}
+def taps_of(size: int, stride: int) -> Residues:
+    """The taps of `size` columns of a kernel in a forward map of this stride."""
+    return (tuple((k % stride, k // stride) for k in range(size)),)
 
 
-def in_place_shapes(level: str) -> Iterator[InPlace]:
-    """Every tile of the common lengths of strips, and what 3×3 kernels are made with."""
-    for (step, high, wide), able in ROWS_IN_PLACE.items():
-        for rows in able:
-            for strips in ((3,), (2, 1), (4, 3)) if rows > 1 else ((1,),):
-                yield InPlace(strips, rows, step, (high, wide), (), 1)
-    for rows in (4, 7):
-        yield InPlace((3,), rows, 1, (1, 1), ((3,),), 1)
-        yield InPlace((2, 1), rows, 2, (1, 1), ((3, 3),), 1)
-    yield InPlace((2, 1), 2, 1, (2, 2), ((0, 1), (0, 2), (1, 0), (2, 0)), 1)
-    if BITS[level] > 128:
-        yield InPlace((3,), 7, 1, (1, 1), ((3,),), 2)
+def woven(size: int, first: int) -> Residues:
+    """Those of an input gradient of stride two, whose first result meets the tap k ≡ first."""
+    met = [[k for k in range(size - 1, -1, -1) if k % 2 == (first + i) % 2] for i in (0, 1)]
+    # Result 2·t + i meets tap k in cell t + (i + pad − k)/2, where pad ≡ first.
+    cells = [[(first + i - k) // 2 for k in taps] for i, taps in enumerate(met)]
+    begin = min(min(own) for own in cells)
+    return tuple(tuple((0, cell - begin) for cell in own) for own in cells)
+
+
+# Taps of rows, which are those of columns, and the columns' stride.
+KERNELS = (
+    *((taps_of(size, stride), stride) for stride in (1, 2) for size in (3, 5, 7)),
+    *((woven(size, first), 1) for size, first in ((3, 1), (3, 0), (5, 0), (7, 1))),
+)  # fmt: skip
+
+
+def planes_shapes(level: str) -> Iterator[Planes]:
+    """Every kernel, by one register of a row; by two as well where there are many registers."""
+    for taps, step in KERNELS:
+        for vectors in (1, 2) if REGISTERS[level] > 16 else (1,):
+            yield Planes(taps, taps, step, vectors)
+
+
+def plane_sums_shapes(level: str) -> Iterator[Planes]:
+    """Kernels whose sums stay in registers."""
+    for taps, step in KERNELS:
+        shape = Planes(taps, taps, step, 1)
+        if shape.keeps and len(taps) == 1:
+            yield shape
 
 
 def weight_shapes(level: str) -> Iterator[Sums]:

@@ -13,7 +13,6 @@ from convgrad.cpu.jit.language import Kernel, Lanes, Value
 
 GATHER, RUNS, PAIRS = 0, 1, 2  # a row's cells one by one; consecutive; consecutive, in two phases
 
-AHEAD = 2048  # bytes: what is worked on while a cache line comes from memory
 # For each plane of a copy: where its rows go, and where they come from.
 Planes = Callable[[], AbstractContextManager[tuple[Value, Value]]]
 
@@ -21,13 +20,6 @@ Planes = Callable[[], AbstractContextManager[tuple[Value, Value]]]
 def narrowed(lanes: Lanes, share: int) -> Lanes:
     """Registers of which only a share of the lanes is used, for short rows."""
     return replace(lanes, count=lanes.count // share)
-
-
-def ask_ahead(k: Kernel, place: Value, count: Value, write: bool = False) -> None:
-    """Ask for the cache lines of `count` elements that are needed some planes later."""
-    far = AHEAD // k.lanes.bytes
-    with k.loop(count, step=64 // k.lanes.bytes) as (i, _):
-        place.prefetch(i + far, write)
 
 
 def load_rows(
