@@ -17,15 +17,16 @@ from convgrad.cpu.jit import compiler
 from convgrad.cpu.job import Job
 from convgrad.cpu.stencil.axes import Line, channels, elements, lines
 from convgrad.cpu.stencil.in_place import MASKING, able_in_place, is_narrow
-from convgrad.cpu.stencil.jobs import SMALL, Work, pack_job
+from convgrad.cpu.stencil.jobs import SMALL, Work, pack_job, way_of
 from convgrad.cpu.stencil.kernels.abreast import ABREAST, WORDS
+from convgrad.cpu.stencil.kernels.rows import GATHER
 from convgrad.cpu.stencil.layout import PART
 from convgrad.cpu.stencil.shapes import CELLS_ABREAST, COLUMNS_ABREAST, Abreast
 from convgrad.cpu.tiling import ELEMENTS
 
 NEAR, FAR = 24 << 10, 512 << 10  # bytes of a block: in the first cache, in the second
-LARGE = 100  # numbers that a result is summed from, from which on its transposition is little
-NARROW = (20, 28)  # widths up to which dense groups do: of stride one, and of greater strides
+TURNING = 6  # products that cost what transposing a result of a dense group does
+NARROW = 28  # columns up to which dense groups' results of two residues do
 TOGETHER = 8  # blocks of channels that are brought in together, at most
 SUMS_BYTES = 64 << 10  # of the sums of a run of channels
 
@@ -67,16 +68,16 @@ def able(problem: Problem) -> bool:
 def better_as_planes(problem: Problem) -> bool:
     """Depthwise, rows of more than half a register of results.
 
-    Dense, strides of two at most: what does not fill registers, and wide planes, but for large
-    kernels over few channels.
+    Dense, where columns are not read one by one: what does not fill registers; and rows that do.
     """
     _, _, wide = lines(problem)
     if is_dense(problem):
-        if wide.stride > 2 or wide.every > 2:
-            return False  # cells of planes would be copied one by one
-        many = channels(problem)[0] * problem.geometry.taps >= LARGE
-        narrow = wide.total <= NARROW[max(problem.geometry.stride) > 1]
-        return share(problem) > 1 or not (narrow or (many and channels(problem)[0] <= 4))
+        if way_of(wide, 1) == GATHER or wide.every > 2:
+            return False
+        if share(problem) > 1 or wide.every > 1:
+            return share(problem) > 1 or wide.total > NARROW
+        lanes, numbers = lanes_of(problem), channels(problem)[0] * problem.geometry.taps
+        return numbers * -(-wide.size // lanes) * lanes <= (numbers + TURNING) * wide.size
     return able_in_place(problem) and not is_narrow(problem)
 
 
@@ -123,7 +124,7 @@ def tile(problem: Problem) -> tuple[int, int]:
 
     def cost(size: tuple[int, int]) -> tuple[float, int]:
         v, n = size
-        return (-(-blocks // v) * -(-wide.size // n) * (v * n + 0.5 * (v + n) + 1), -v * n)
+        return (-(-blocks // v) * -(-wide.size // n) * (v * n + 1.5 * v + 0.5 * n + 1), -v * n)
 
     return min(sizes, key=cost)
 

@@ -17,8 +17,8 @@ in the making in registers (`in_place`); so are planes of a small weight gradien
 Other depthwise maps have channels abreast where they can, one in each lane (`abreast`): any width
 and stride then fills all lanes, and a weight gradient has no lanes to add up. Planes are transposed
 on their way in and out; where channels follow each other in memory, nothing is. So have groups with
-a register's worth of channels on narrow images, or with few channels under large kernels: there,
-numbers of x meet registers of weights.
+a register's worth of channels whose rows would leave lanes empty, or whose columns would be copied
+one by one: there, numbers of x meet registers of weights.
 
 Work: 2·N·O·P·(C/G)·K.  Scratch: at most 4 MiB a thread, and one packed copy of the weights.
 Error: (n+1)·u·Σ|a||b|, in an order that depends on the geometry alone.
@@ -42,10 +42,11 @@ from convgrad.cpu.stencil.abreast import (
     better_as_planes,
 )
 from convgrad.cpu.stencil.abreast_sums import abreast_sums
-from convgrad.cpu.stencil.axes import channels
+from convgrad.cpu.stencil.axes import channels, lines
 from convgrad.cpu.stencil.in_place import in_place, plane_bytes, plane_work
 from convgrad.cpu.stencil.in_place_sums import plane_sums, sums_bytes, sums_in_place
-from convgrad.cpu.stencil.jobs import work
+from convgrad.cpu.stencil.jobs import way_of, work
+from convgrad.cpu.stencil.kernels.rows import GATHER
 from convgrad.cpu.stencil.layout import thread_bytes
 from convgrad.cpu.stencil.sums import weight_work
 
@@ -118,12 +119,15 @@ def seconds(problem: Problem) -> float:
     full = able(real) and not better_as_planes(real)
     if full and compiler.target().level == "avx512":
         rate = 120e9 if (sums, rows) == (1, 1) else 200e9 * rows / (-(-rows // 16) * 16)
+    elif g.taps == 1 and sums * rows > 1 and problem.direction != "weight_grad":
+        pass_over = 0.4e-9  # the copy serves one tap
     few = min(sums, rows) <= 4
     if problem.direction == "weight_grad" and max(sums, rows) > (16 if few else 8):
         # outer products have larger tiles; a copy of few channels serves many of dy
         rate, pass_over = (85e9, 0.3e-9) if few else (60e9, 1e-9)
     apart = 0.0
-    if g.stride[-1] > 2 and not full:  # cells are copied, or results interleaved, one by one
+    parted = problem.direction == "forward" and way_of(lines(problem)[2], 1) != GATHER
+    if g.stride[-1] > 2 and not (full or parted):  # numbers are copied, or woven, one by one
         apart = (12e-9 if problem.direction == "input_grad" else 7e-9) * prod(g.x_shape)
     numbers = prod(g.x_shape) + prod(g.y_shape) + 4 * prod(g.w_shape)
     wide = {"float64": 2, "complex64": 4, "complex128": 8}.get(problem.dtype.name, 1)

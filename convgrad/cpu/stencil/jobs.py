@@ -16,7 +16,7 @@ from convgrad.cpu.stencil.axes import (
     lines,
     strips_of,
 )
-from convgrad.cpu.stencil.kernels.rows import GATHER, PAIRS, RUNS
+from convgrad.cpu.stencil.kernels.rows import GATHER, PAIRS, QUADS, RUNS
 from convgrad.cpu.stencil.kernels.stencil import PACK_STENCIL, STENCIL
 from convgrad.cpu.stencil.layout import (
     Area,
@@ -61,6 +61,7 @@ def work(problem: Problem, source: Strides, w: Strides, out: Strides) -> Work:
         problem, area, tile, (second, *axes), (stage_z, stage_row, part)
     )
     slots = _slots(area, deep.every * stage_z, stage_h, tile.vectors)
+    places = _places(area, there)
     panels = -(-rows // tile.height)
     number = g.groups * panels * len(picks) * tile.height
     kind = way_of(wide, here[4])
@@ -74,6 +75,7 @@ def work(problem: Problem, source: Strides, w: Strides, out: Strides) -> Work:
     yn, yo, yz, yh, yw = there
     values = source_words(problem, here) | area_words(problem, area) | {
         "taps": taps.ctypes.data, "residues": residues.ctypes.data, "slots": slots.ctypes.data,
+        "places": places.ctypes.data,
         "TZ": deep.size, "TR": high.size, "runs": cut.runs, "shares": cut.shares,
         "G": g.groups, "C": sums, "O": rows, "panels": panels, "L": len(picks),
         "nresidues": len(residues) // RESIDUE,
@@ -83,9 +85,10 @@ def work(problem: Problem, source: Strides, w: Strides, out: Strides) -> Work:
         "stage": wide.every * staged(problem) * part if wide.every > 1 else 0,
         "yn": yn, "yo": yo, "yz": yz, "yh": yh, "yw": yw,
         "OZ": deep.total, "OH": high.total, "OW": wide.total,
+        "writes": int(shape.writes and deep.every * high.every == 1 and len(places) > 0),
     }  # fmt: skip
     parts = cut.samples * cut.runs * cut.shares
-    tables = (taps, residues, slots)
+    tables = (taps, residues, slots, places)
     return Work(pack, Job(STENCIL, element, shape, values, parts, threaded, tables), number)
 
 
@@ -169,12 +172,30 @@ def _slots(area: Area, plane: int, row: int, vectors: int) -> np.ndarray:
     return np.array(found, np.int64)
 
 
+def _places(area: Area, out: tuple[int, ...]) -> np.ndarray:
+    """Where each register of a block lies in the copy and in the result; none where rows are short.
+
+    The last register of a row ends with the row, and overlaps the one before.
+    """
+    _, copy_rows, columns = area.copy
+    yn, _, yz, yh, _ = out
+    last = area.columns - area.lanes
+    if last < 0:
+        return np.empty((0, 2), np.int64)
+    found = []
+    for n, z, r, q in product(
+        range(area.samples), range(area.planes), range(area.rows), range(area.registers)
+    ):
+        column = min(q * area.lanes, last)
+        here = ((n * area.copy[0] + z) * copy_rows + r) * columns + column
+        found.append((here, n * yn + z * yz + r * yh + column))
+    return np.array(found, np.int64)
+
+
 def way_of(wide: Line, step: int) -> int:
-    if step != 1 or wide.stride > 2:
-        return GATHER
-    if wide.stride == 2 and wide.phases == 2:
-        return PAIRS
-    return RUNS if wide.stride == 1 else GATHER
+    """How its rows are read, where its columns lie `step` numbers apart."""
+    parted = step == 1 and wide.phases == wide.stride and wide.stride in (RUNS, PAIRS, QUADS)
+    return wide.stride if parted else GATHER
 
 
 def source_words(problem: Problem, strides: tuple[int, ...]) -> dict[str, int]:

@@ -131,8 +131,9 @@ def _tile(problem: Problem, lanes: int) -> Strips | Slots:
     if sums * rows > 1:
         able = SLOTS[registers]
         fits = [h for h in able if h <= rows]
+        # a weight's load costs less than that of cells, which lie across cache lines
         height = min(
-            fits, key=lambda h: (-(-rows // h) * (h * able[h] + h + able[h]) / able[h], -h)
+            fits, key=lambda h: (-(-rows // h) * (h * able[h] + 0.6 * h + able[h]) / able[h], -h)
         )
         return Slots(height, able[height])
     _, high, wide = lines(problem)

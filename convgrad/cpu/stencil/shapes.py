@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from convgrad.cpu.jit.compiler import BITS, REGISTERS
-from convgrad.cpu.stencil.kernels.rows import GATHER, PAIRS, RUNS
+from convgrad.cpu.stencil.kernels.rows import GATHER, PAIRS, QUADS, RUNS
 
 STRIPS = 3  # different lengths of strips in a kernel, at most
 RESIDUE = 3 + STRIPS  # words that describe a residue: see `jobs`
@@ -53,6 +53,11 @@ class Stencil:
     @property
     def vectors(self) -> int:
         return self.tile.vectors
+
+    @property
+    def writes(self) -> bool:
+        """Whether tiles may write results themselves, whole registers of a row."""
+        return isinstance(self.tile, Slots) and self.every == 1 and self.contiguous
 
 
 Residues = tuple[tuple[tuple[int, int], ...], ...]  # of each residue the taps: (phase, shift)
@@ -186,7 +191,7 @@ def shapes(level: str) -> Iterator[Stencil]:
             for way in every:
                 yield Stencil(Strips(strips, rows, vectors), *way, 1)
     for height, vectors in SLOTS[REGISTERS[level]].items():
-        for way in ways if height == 4 else ways[:1]:
+        for way in (*ways, (QUADS, 1, True)) if height == 4 else ways[:1]:
             yield Stencil(Slots(height, vectors), *way, 1)
     if BITS[level] > 128:
         yield Stencil(Strips((3,), 7, 1), RUNS, 1, True, 2)
@@ -235,7 +240,7 @@ def weight_shapes(level: str) -> Iterator[Sums]:
         for number in able:
             rows = 2 if length > 1 else 1
             yield Sums(((length, number),), rows, 1, RUNS, True, 1)
-    for read, contiguous in ((PAIRS, True), (GATHER, False)):
+    for read, contiguous in ((PAIRS, True), (QUADS, True), (GATHER, False)):
         yield Sums(tuple((n, columns[n][-1]) for n in (3, 2, 1)), 2, 1, read, contiguous, 1)
     for height, pairs in PAIRS_OF[REGISTERS[level]].items():
         yield Sums(((1, pairs),), 1, height, RUNS, True, 1)
@@ -246,7 +251,7 @@ COLUMNS_ABREAST = (2, 4, 5, 7, 8)  # of a tile: the numbers to choose from
 # registers of channels → cells of a dense tile: the numbers to choose from
 CELLS_ABREAST = {
     16: {1: (4, 7, 8, 10), 2: (4, 5), 3: (3,)},
-    32: {1: (4, 7, 8, 14), 2: (4, 7, 8, 13), 3: (4, 7, 8), 4: (4, 6), 6: (4,)},
+    32: {1: (4, 7, 8, 10, 14), 2: (4, 7, 8, 13), 3: (4, 7, 8), 4: (4, 6), 6: (4,)},
 }
 
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from convgrad.cpu.jit.language import Kernel, Lanes, Value
 
-GATHER, RUNS, PAIRS = 0, 1, 2  # a row's cells one by one; consecutive; consecutive, in two phases
+# How a row's cells are read: one by one; consecutive; consecutive, parted into two or four phases.
+GATHER, RUNS, PAIRS, QUADS = 0, 1, 2, 4
 
 # For each plane of a copy: where its rows go, and where they come from.
 Planes = Callable[[], AbstractContextManager[tuple[Value, Value]]]
@@ -28,7 +29,7 @@ def load_rows(
 ) -> None:  # fmt: skip
     """The copy of `channels` channels: planes from deep[0] and rows from high[0], so many of each.
 
-    read: PAIRS where the columns are consecutive in memory and the map's stride is two.
+    read: PAIRS, or QUADS, where the columns are consecutive in memory and so many phases.
     """
     (z0, planes), (r0, rows) = deep, high
     every = a["fz"] * a["fh"]
@@ -108,13 +109,20 @@ def _register(
     """One register of each phase."""
     lanes = k.lanes.count
     parts = [source.vector(q * read + j * lanes, masks[j] if masks else None) for j in range(read)]
-    if read == RUNS:
-        to.store(parts[0], q)
-        return
-    for phase in range(2):
-        to.at(a["cells"] * phase).store(
-            k.shuffle(parts[0], parts[1], [2 * lane + phase for lane in range(lanes)]), q
-        )
+    for phase, cells in enumerate(_parted(k, parts)):
+        to.at(a["cells"] * phase).store(cells, q)
+
+
+def _parted(k: Kernel, parts: list[Value]) -> list[Value]:
+    """Every n-th lane of n registers that follow each other, for each first one: n is 1, 2 or 4."""
+    if len(parts) == 1:
+        return parts
+    halves = []
+    for first in range(2):
+        lanes = range(first, 2 * k.lanes.count, 2)
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        halves.append(_parted(k, [k.shuffle(a, b, lanes) for a, b in pairs]))
+    return [phase for both in zip(*halves, strict=True) for phase in both]
 
 
 def _gather(

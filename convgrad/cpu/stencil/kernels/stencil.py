@@ -6,16 +6,17 @@ from convgrad.cpu.jit.language import Kernel, Lanes, Value
 from convgrad.cpu.job import Generator
 from convgrad.cpu.kernels.frame import split, start
 from convgrad.cpu.stencil.kernels.rows import Finish, interleave, load_rows, narrowed
+from convgrad.cpu.stencil.kernels.slots import slot_tile, writing_tile
 from convgrad.cpu.stencil.shapes import RESIDUE, Slots, Stencil, Strips, shapes
 
 PACK_FIELDS = ("w", "to", "picks", "G", "each", "M", "L", "panels", "O", "so", "wg")
 FIELDS = (
-    "x", "w", "y", "bias", "taps", "residues", "slots",
+    "x", "w", "y", "bias", "taps", "residues", "slots", "places",
     "xn", "xc", "xz", "xh", "xw", "D", "H", "W", "pz", "ph", "pw", "sz", "sh", "sw",
     "fz", "fh", "fw", "cells", "Dq", "Hq", "Wq", "N", "NB", "BZ", "BR", "TZ", "TR", "reachz",
     "reachh", "nn", "nz", "nr", "nc", "BC", "G", "runs", "shares", "C", "O", "panels", "L",
     "nresidues", "ez", "eh", "ew", "nv", "stageh", "stagez", "part", "most", "GB", "copy", "stage",
-    "yn", "yo", "yz", "yh", "yw", "OZ", "OH", "OW", "accumulate", "scale",
+    "yn", "yo", "yz", "yh", "yw", "OZ", "OH", "OW", "writes", "accumulate", "scale",
 )  # fmt: skip
 
 
@@ -64,10 +65,14 @@ def stencil(lanes: Lanes, shape: Stencil) -> str:
         groups = a["GB"].minimum(g1 - g)
         iz, ir, ic = split(block, a["nr"], a["nc"])
         z0, r0, q0 = iz * a["BZ"], ir * a["BR"], ic * a["BC"]
+        planes, rows = a["BZ"].minimum(a["TZ"] - z0), a["BR"].minimum(a["TR"] - r0)
+        count = (((samples - 1) * a["BZ"] + planes - 1) * a["BR"] + rows) * a["nv"]
+        writes = a["writes"].equals(1) & (count >= shape.tile.vectors) & a["accumulate"].equals(0)
+        if isinstance(shape.tile, Slots):  # the last part of a row ends with it
+            q0 = k.select(writes, q0.minimum(width - a["BC"]), q0)
         a["pw"] = pad - q0 * a["sw"]
         a["OW"] = (width - q0 * a["ew"]).minimum(a["BC"] * a["ew"])
         finish = Finish(k, a, shape.contiguous)
-        planes, rows = a["BZ"].minimum(a["TZ"] - z0), a["BR"].minimum(a["TR"] - r0)
         a["x"] = image.at(g * a["C"] * a["xc"])
         load_rows(
             k, a, shape.read, copy, groups * a["C"], samples, (z0, planes + a["reachz"]),
@@ -96,24 +101,31 @@ def stencil(lanes: Lanes, shape: Stencil) -> str:
             none = k.constant("i64", 0)
             _finish(k, a, shape, finish, stage, lines, g, (none, groups), block_rows)
         else:
-            count = (((samples - 1) * a["BZ"] + planes - 1) * a["BR"] + rows) * a["nv"]
             with k.loop(groups) as (own, _), k.loop(a["panels"]) as (panel, _):
                 m0 = panel_start(a, panel, height)
+                channel = (g + own) * a["O"] + m0
                 weights = a["w"].at(((g + own) * a["panels"] + panel) * a["L"] * height)
                 source = copy.at(own * a["C"] * a["fz"] * a["fh"] * a["fw"] * a["cells"])
-                with k.loop(a["nresidues"]) as (residue, _):
-                    offset, first, table, number = (
-                        a["residues"].load(residue * RESIDUE + i, "i64") for i in range(4)
-                    )
-                    k.do(
-                        slot_tile(k.lanes, shape.tile), source, stage.at(offset),
-                        weights.at(first * height), a["taps"].at(table, "i64"), number,
-                        a["slots"], count, a["part"],
-                    )  # fmt: skip
-                done = panel * height - m0  # rows that the panel before has written
-                m0 = (g + own) * a["O"] + m0
-                many = k.constant("i64", height)
-                _finish(k, a, shape, finish, stage, lines, m0, (done, many), block_rows)
+                if shape.writes:
+                    with k.when(writes):
+                        k.do(
+                            writing_tile(k.lanes, shape.tile), source, to.at(channel * a["yo"]),
+                            weights, a["taps"], a["L"], a["places"], count, a["yo"],
+                            a["bias"].at(channel), a["scale"],
+                        )  # fmt: skip
+                with k.when(writes.equals(0)):
+                    with k.loop(a["nresidues"]) as (residue, _):
+                        offset, first, table, number = (
+                            a["residues"].load(residue * RESIDUE + i, "i64") for i in range(4)
+                        )
+                        k.do(
+                            slot_tile(k.lanes, shape.tile), source, stage.at(offset),
+                            weights.at(first * height), a["taps"].at(table, "i64"), number,
+                            a["slots"], count, a["part"],
+                        )  # fmt: skip
+                    done = panel * height - m0  # rows that the panel before has written
+                    many = k.constant("i64", height)
+                    _finish(k, a, shape, finish, stage, lines, channel, (done, many), block_rows)
     return k.text()
 
 
@@ -207,41 +219,6 @@ def _strip_step(
                     sums[at] = k.fma(cells, factor, sums[at])
         row = row.at(pitch)
     return sums
-
-
-def slot_tile(lanes: Lanes, tile: Slots) -> Kernel:
-    """A panel of rows: to[m][slot] = Σ_l w[l,m]·copy[slot + taps[l]].
-
-    A slot is one register of cells: where it lies in the copy, and where in the stage. The taps run
-    over channels and kernel cells.
-    """
-    k = Kernel(
-        "slot_tile",
-        ["copy: ptr", "to: ptr", "w: ptr", "taps: ptr", "count: i64", "slots: ptr",
-         "number: i64", "pitch: i64"],
-        lanes,
-    )  # fmt: skip
-    copy, to, w, taps, count, slots, number, pitch = k.parameters
-    height, vectors = tile.height, tile.vectors
-    with k.loop(number, step=vectors) as (s, _):
-        table = slots.at(s * 2, "i64")
-        sources = [copy.at(table.load(2 * j, "i64")) for j in range(vectors)]
-        with k.loop(count, carry=[k.zero()] * (height * vectors)) as (line, sums):
-            tap, row = taps.load(line, "i64"), w.at(line * height)
-            cells = [source.vector(tap) for source in sources]
-            fresh = []
-            for i in range(height):
-                factor = k.splat(row.load(i))
-                fresh += [
-                    k.fma(cell, factor, sums.values[i * vectors + j])
-                    for j, cell in enumerate(cells)
-                ]
-            sums.values = fresh
-        for j in range(vectors):
-            place = to.at(table.load(2 * j + 1, "i64"))
-            for i in range(height):
-                place.at(pitch * i).store(sums.values[i * vectors + j])
-    return k
 
 
 PACK_STENCIL = Generator(
