@@ -1,7 +1,7 @@
 """Room for large results: memory of one that is gone is used again.
 
 A system gives a large array fresh pages, and clears them when they are first written, which can
-take as long as the convolution itself. What results of 32 MiB and more leave is therefore kept for
+take as long as the convolution itself. What results of 8 MiB and more leave is therefore kept for
 the next ones, up to `kept_at_most()` bytes.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-LARGE = 32 << 20  # bytes: allocators keep smaller ones by themselves, or soon do
+LARGE = 8 << 20  # bytes: fresh pages of smaller ones cost little, or allocators keep them
 WASTE = 1.25  # a block may be larger than what is asked for by this factor
 PAGE = 2 << 20  # blocks are whole numbers of the largest pages
 

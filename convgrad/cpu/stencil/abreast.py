@@ -17,9 +17,8 @@ from convgrad.cpu.jit import compiler
 from convgrad.cpu.job import Job
 from convgrad.cpu.stencil.axes import Line, channels, elements, lines
 from convgrad.cpu.stencil.in_place import MASKING, able_in_place, is_narrow
-from convgrad.cpu.stencil.jobs import SMALL, Work, pack_job, way_of
+from convgrad.cpu.stencil.jobs import SMALL, Work, pack_job
 from convgrad.cpu.stencil.kernels.abreast import ABREAST, WORDS
-from convgrad.cpu.stencil.kernels.rows import GATHER
 from convgrad.cpu.stencil.layout import PART
 from convgrad.cpu.stencil.shapes import CELLS_ABREAST, COLUMNS_ABREAST, Abreast
 from convgrad.cpu.tiling import ELEMENTS
@@ -68,11 +67,11 @@ def able(problem: Problem) -> bool:
 def better_as_planes(problem: Problem) -> bool:
     """Depthwise, rows of more than half a register of results.
 
-    Dense, where columns are not read one by one: what does not fill registers; and rows that do.
+    Dense, strides of two at most: what does not fill registers; and rows that do.
     """
     _, _, wide = lines(problem)
     if is_dense(problem):
-        if way_of(wide, 1) == GATHER or wide.every > 2:
+        if wide.stride > 2 or wide.every > 2:
             return False
         if share(problem) > 1 or wide.every > 1:
             return share(problem) > 1 or wide.total > NARROW

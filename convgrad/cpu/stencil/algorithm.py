@@ -17,8 +17,8 @@ in the making in registers (`in_place`); so are planes of a small weight gradien
 Other depthwise maps have channels abreast where they can, one in each lane (`abreast`): any width
 and stride then fills all lanes, and a weight gradient has no lanes to add up. Planes are transposed
 on their way in and out; where channels follow each other in memory, nothing is. So have groups with
-a register's worth of channels whose rows would leave lanes empty, or whose columns would be copied
-one by one: there, numbers of x meet registers of weights.
+a register's worth of channels whose rows would leave lanes empty, or greater strides than two:
+there, numbers of x meet registers of weights.
 
 Work: 2·N·O·P·(C/G)·K.  Scratch: at most 4 MiB a thread, and one packed copy of the weights.
 Error: (n+1)·u·Σ|a||b|, in an order that depends on the geometry alone.
@@ -126,7 +126,9 @@ def seconds(problem: Problem) -> float:
         # outer products have larger tiles; a copy of few channels serves many of dy
         rate, pass_over = (85e9, 0.3e-9) if few else (60e9, 1e-9)
     apart = 0.0
-    parted = problem.direction == "forward" and way_of(lines(problem)[2], 1) != GATHER
+    parted = way_of(lines(problem)[2], 1) != GATHER and (
+        problem.direction == "forward" or (problem.direction == "weight_grad" and rows <= 8)
+    )
     if g.stride[-1] > 2 and not (full or parted):  # numbers are copied, or woven, one by one
         apart = (12e-9 if problem.direction == "input_grad" else 7e-9) * prod(g.x_shape)
     numbers = prod(g.x_shape) + prod(g.y_shape) + 4 * prod(g.w_shape)
