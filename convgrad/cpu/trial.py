@@ -27,6 +27,7 @@ from convgrad.reference import im2col
 POSITIONS = (6, 12, 24, 1 << 62)  # results along each axis of a small problem
 CHANNELS = 32  # channels of a small problem
 MACS = 20_000_000  # multiply-adds of a problem that is not the last resort
+SPAN = 1 << 28  # bytes of memory that an array of a test may span, whatever the caller's strides
 LAST = 4_000_000_000  # operations of the last resort, the caller's own problem
 ELEMENTS = {  # of the kernels that a dtype uses; every other one: float
     "float64": ("double",), "complex128": ("double",), "float16": ("half", "float"),
@@ -206,10 +207,35 @@ def _problems(task: Task) -> Iterator[tuple[Problem, Strides]]:
     for strides in (None, task.strides):
         for geometry in sorted(smaller, key=lambda small: small.macs):
             one = replace(problem, geometry=geometry)
-            if geometry.macs <= MACS and task.algorithm.refuses(one) is None:
+            small = geometry.macs <= MACS and _is_near(one, strides)
+            if small and task.algorithm.refuses(one) is None:
                 yield one, strides
-    if problem.flops <= LAST:
+    if problem.flops <= LAST and _is_near(problem, task.strides):
         yield problem, task.strides
+
+
+def _shapes(problem: Problem) -> tuple[tuple[int, ...], ...]:
+    """Those of both operands and of the result."""
+    g = problem.geometry
+    return {
+        "forward": (g.x_shape, g.w_shape, g.y_shape),
+        "input_grad": (g.w_shape, g.y_shape, g.x_shape),
+        "weight_grad": (g.x_shape, g.y_shape, g.w_shape),
+    }[problem.direction]
+
+
+def _is_near(problem: Problem, strides: Strides) -> bool:
+    """Whether arrays with these strides span little memory."""
+    if strides is None:
+        return True
+    spans = [_ends(*each) for each in zip(_shapes(problem), strides, strict=False)]
+    return all(last - first <= SPAN for first, last in spans)
+
+
+def _ends(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int]:
+    """Bytes from an array's first number to its lowest and to its highest one."""
+    ends = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
+    return sum(min(e, 0) for e in ends), sum(max(e, 0) for e in ends)
 
 
 def _with_channels(g: Geometry, groups: int, inputs: int, outputs: int) -> Geometry:
@@ -229,12 +255,7 @@ def _shrunk(g: Geometry, results: int) -> Geometry:
 
 def _is_right(algorithm: Algorithm, problem: Problem, strides: Strides) -> bool:
     """Whether the algorithm gives what im2col gives, plainly and with an epilogue."""
-    g, dtype = problem.geometry, problem.dtype
-    shapes = {
-        "forward": (g.x_shape, g.w_shape, g.y_shape),
-        "input_grad": (g.w_shape, g.y_shape, g.x_shape),
-        "weight_grad": (g.x_shape, g.y_shape, g.w_shape),
-    }[problem.direction]
+    g, dtype, shapes = problem.geometry, problem.dtype, _shapes(problem)
     rng = np.random.default_rng(len(shapes))
     a, b, out, want = (
         _array(shape, dtype, g.layout, like)
@@ -266,7 +287,6 @@ def _array(
         return np.zeros(shape, dtype)
     if not prod(shape):
         return np.zeros(shape, dtype)
-    ends = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
-    first, last = sum(min(e, 0) for e in ends), sum(max(e, 0) for e in ends)
+    first, last = _ends(shape, strides)
     memory = np.zeros(last - first + dtype.itemsize, np.uint8)
     return np.ndarray(shape, dtype, memory, -first, strides)
