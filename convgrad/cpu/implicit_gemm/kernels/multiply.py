@@ -138,8 +138,10 @@ def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
                         packs = row0.equals(rows[0]) & cells.table.load(PLAIN, "i64").equals(1)
                         with k.when(packs):
                             panel_times_panel(*panel, line=line_of(cells.table, source))
-                        with k.when(packs.equals(0)):
+                        with k.when(packs.equals(0) & a["line"].equals(1)):
                             panel_times_panel(*panel, soon=ahead.share(p, row0, height))
+                        with k.when(packs.equals(0) & a["line"].equals(0)):
+                            panel_times_panel(*panel)
     return k.text()
 
 
@@ -172,7 +174,7 @@ class _Ahead:
         width: int, rows: tuple[Value, Value, Value],
     ) -> None:  # fmt: skip
         first, count = panels
-        self.k, self.a, self.width = k, a, width
+        self.a, self.width = a, width
         after, none = c0 + a["cb"], k.constant("i64", 0)
         more = after < a["C"]
         channel, self.cell = k.select(more, after, none), k.select(more, first, first + count)
@@ -184,18 +186,14 @@ class _Ahead:
 
     def share(self, panel: Value, row0: Value, height: int) -> Soon:
         """The share of the channels that belongs to these rows, at a panel's place."""
-        k, a = self.k, self.a
+        a = self.a
         low, high = (
             (row0 + rows - self.second).maximum(0) * self.channels // self.rows
             for rows in (0, height)
         )
         cell = ((self.cell + panel) * self.width).minimum(self.last)
         place = cell // a["OW"] * a["xn"] + cell % a["OW"]
-        share = (high - low) * SHARE // self.here
-        return Soon(
-            self.x.at(place + low * a["xc"]),
-            k.select(a["line"].equals(1), share, k.constant("i64", 0)),
-        )
+        return Soon(self.x.at(place + low * a["xc"]), (high - low) * SHARE // self.here)
 
 
 MULTIPLY = Generator("multiply", multiply, FIELDS, tallest_tiles)

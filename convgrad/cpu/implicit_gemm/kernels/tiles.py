@@ -146,9 +146,10 @@ def panel_times_panel(
             )
         elif line is not None:
             k.do(packing_tile(lanes, tile, height), args, *product, *into, line)
+        elif soon is not None:
+            k.do(asking_tile(lanes, tile, height), args, *product, *into, soon.at, soon.share)
         else:
-            asked = soon or Soon(cells.at, k.constant("i64", 0))
-            k.do(finished_tile(lanes, tile, height), args, *product, *into, asked.at, asked.share)
+            k.do(finished_tile(lanes, tile, height), args, *product, *into)
     if woven:
         k.do(weave_tiles(lanes, tile, height, FIELDS), args, *into)
 
@@ -238,21 +239,27 @@ def finished_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
     """One tile: its sums, scaled and biased, into the rows of the result; the micro-kernel.
 
     pieces: see `list_pieces`. table: the panel's runs. row: where the first row begins.
-    soon, share: see `Soon`. Lines of the result are asked for in the same way.
     """
+    k, a = start(f"finished_tile_{height}", lanes, FIELDS, TILE)
+    _, weights, cells, pieces, channels, table, *_, row, _, _, _ = k.parameters
+    expect_rows(k, a, table, row, height, width=tile.vectors * lanes.count)
+    _finish(k, a, _sums(k, weights, cells, pieces, channels, tile, height), tile, height)
+    return k
+
+
+def asking_tile(lanes: Lanes, tile: Tile, height: int) -> Kernel:
+    """The same for one tap, while lines of the result, and those of `Soon`, are asked for."""
     signature = (*TILE, "soon: array", "share: i64")
-    k, a = start(f"finished_tile_{height}", lanes, FIELDS, signature)
+    k, a = start(f"asking_tile_{height}", lanes, FIELDS, signature)
     _, weights, cells, pieces, channels, table, *_, row, _, _, _, soon, share = k.parameters
     width, line = tile.vectors * lanes.count, 64 // lanes.bytes
     begin, every = first_cell(table, row), k.constant("i64", height * SHARE) // channels
 
     def expect(t: Value) -> None:
-        cells, results = (
-            soon.at(t * share // SHARE * a["xc"]),
-            begin.at(t * every // SHARE * a["yo"]),
-        )
+        source = soon.at(t * share // SHARE * a["xc"])
+        results = begin.at(t * every // SHARE * a["yo"])
         for j in range(0, width, line):
-            cells.prefetch(j)
+            source.prefetch(j)
             results.prefetch(j, write=True)
         results.prefetch(width - 1, write=True)
 
