@@ -49,9 +49,17 @@ def _take(size: int) -> mmap.mmap:
         with suppress(ValueError):  # another thread was faster
             _kept.remove(block)
             return block
-    block = mmap.mmap(-1, -(-size // PAGE) * PAGE)
+    return _new(-(-size // PAGE) * PAGE)
+
+
+def _new(size: int) -> mmap.mmap:
+    """A block that a fork copies, as it does all other memory: mmap's own default shares it."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size)
+    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        block.madvise(mmap.MADV_HUGEPAGE)
+        with suppress(OSError):  # a kernel without them
+            block.madvise(mmap.MADV_HUGEPAGE)
     return block
 
 

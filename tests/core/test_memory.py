@@ -1,6 +1,7 @@
 """Large results: the memory of those that are gone serves the next ones, and no others."""
 
 import gc
+import os
 import threading
 
 import numpy as np
@@ -71,6 +72,26 @@ def test_results_are_right_in_used_memory():
         assert np.vdot(y.astype(np.float64), y) == np.vdot(x.astype(np.float64), dx)
         last = y.copy(), cg.conv(x, w, padding=1, algorithm="direct")
         np.testing.assert_array_equal(*last)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_has_memory_of_its_own():
+    array = _empty(SIZE)
+    array[:] = 1
+    kept = _empty(SIZE)
+    place = _address(kept)
+    del kept
+    child = os.fork()
+    if child == 0:
+        array[:] = 2
+        again = _empty(SIZE)
+        again[:] = 3
+        os._exit(0 if _address(again) == place else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    again = _empty(SIZE)
+    assert _address(again) == place
+    assert (array == 1).all()
+    assert not (again == 3).any()
 
 
 def test_threads_do_not_share_blocks():
