@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from convgrad.errors import SettingError
+
 LARGE = 8 << 20  # bytes: fresh pages of smaller ones cost little, or allocators keep them
 WASTE = 1.25  # a block may be larger than what is asked for by this factor
 PAGE = 2 << 20  # blocks are whole numbers of the largest pages
@@ -24,15 +26,18 @@ _kept: deque[mmap.mmap] = deque()
 
 
 def kept_at_most() -> int:
-    """CONVGRAD_KEEP_MB in bytes; 1 GiB, if that is not set or no number."""
-    try:
-        return max(0, int(os.environ.get("CONVGRAD_KEEP_MB", "1024"))) << 20
-    except ValueError:
-        return 1 << 30
+    """CONVGRAD_KEEP_MB in bytes; 1 GiB, if that is not set.
+
+    Raises SettingError where it is no whole number from 0 on.
+    """
+    text = os.environ.get("CONVGRAD_KEEP_MB", "").strip() or "1024"
+    if not text.isdecimal():
+        raise SettingError(f"CONVGRAD_KEEP_MB is {text!r}; it must be a whole number of megabytes")
+    return int(text) << 20
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """An array of numbers that are not set, as np.empty gives it."""
+    """An array of numbers that are not set, as np.empty gives it; see `kept_at_most` for errors."""
     size = prod(shape) * dtype.itemsize
     if size < LARGE or not kept_at_most():
         return np.empty(shape, dtype)

@@ -55,8 +55,13 @@ def test_no_more_is_kept_than_allowed(monkeypatch):
     assert sum(map(len, memory._kept)) == 2 * 6 << 20
     monkeypatch.setenv("CONVGRAD_KEEP_MB", "0")
     assert _empty(SIZE).base is None
-    monkeypatch.setenv("CONVGRAD_KEEP_MB", "much")
-    assert memory.kept_at_most() == 1 << 30
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "1.5"])
+def test_a_limit_that_is_no_number_is_refused_in_a_sentence(monkeypatch, text):
+    monkeypatch.setenv("CONVGRAD_KEEP_MB", text)
+    with pytest.raises(cg.SettingError, match=r"CONVGRAD_KEEP_MB is .*whole number of megabytes"):
+        _empty(SIZE)
 
 
 def test_results_are_right_in_used_memory():

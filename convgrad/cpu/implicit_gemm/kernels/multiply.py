@@ -134,14 +134,14 @@ def _multiply(name: str, lanes: Lanes, tile: Tile, woven: bool) -> str:
                         panel = (k, a, b, weights, cells, result, tile, height)
                         if woven:
                             panel_times_panel(*panel, woven)
-                            continue
-                        packs = row0.equals(rows[0]) & cells.table.load(PLAIN, "i64").equals(1)
-                        with k.when(packs):
-                            panel_times_panel(*panel, line=line_of(cells.table, source))
-                        with k.when(packs.equals(0) & a["line"].equals(1)):
-                            panel_times_panel(*panel, soon=ahead.share(p, row0, height))
-                        with k.when(packs.equals(0) & a["line"].equals(0)):
-                            panel_times_panel(*panel)
+                        else:
+                            packs = row0.equals(rows[0]) & cells.table.load(PLAIN, "i64").equals(1)
+                            with k.when(packs):
+                                panel_times_panel(*panel, line=line_of(cells.table, source))
+                            with k.when(packs.equals(0) & a["line"].equals(1)):
+                                panel_times_panel(*panel, soon=ahead.share(p, row0, height))
+                            with k.when(packs.equals(0) & a["line"].equals(0)):
+                                panel_times_panel(*panel)
     return k.text()
 
 

@@ -87,7 +87,7 @@ class Result:
 class Soon:
     """Lines of the source that are packed soon, a panel wide: a tile asks for some of them.
 
-    share: lines for each product of its sums, of 1 is SHARE.
+    share: how many for each product of its sums, in SHAREs of one line.
     """
 
     at: Value
@@ -174,7 +174,7 @@ def _sums(
     """Σ weights ⊗ cells over the pieces of a panel's sum: the micro-kernel.
 
     The weights behind a piece, mostly the next panel's, are asked for as far ahead as it is long;
-    expect(t) asks for more beside product t of a piece, lest many requests wait for each other.
+    expect(t) asks for more beside product t of the sum, lest many requests wait for each other.
     """
     width = tile.vectors * k.lanes.count
     with k.loop(pieces.load(0, "i64"), carry=[k.zero()] * (height * tile.vectors)) as (i, outer):
